@@ -1,0 +1,127 @@
+"""dynasor_graph: LLM reasoning programs that stop when the answer has settled.
+
+A LangGraph runtime for reasoning algorithms on your own vLLM engine, after "Efficiently Serving LLM
+Reasoning Programs with Certaindex" (Dynasor, arXiv 2412.20993).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynasor_graph.algorithms import (
+        ALGORITHMS,
+        Algorithm,
+        ChainOfThought,
+        SelfConsistency,
+        find_algorithm,
+    )
+    from dynasor_graph.answers import Grouping, extract_answer
+    from dynasor_graph.budget import Budget, Ledger, Usage
+    from dynasor_graph.certaindex import (
+        entropy_certaindex,
+        is_certain,
+        probe_certaindex,
+        reward_certaindex,
+    )
+    from dynasor_graph.engine import Engine, FakeEngine, complete, open_engine, register
+    from dynasor_graph.errors import ConfigError, DynasorError, EngineError, InputError
+    from dynasor_graph.executor import (
+        Branch,
+        Context,
+        Program,
+        Reasoning,
+        Tally,
+        begin,
+        decide,
+        program,
+        resolve,
+    )
+    from dynasor_graph.policies import (
+        PRESETS,
+        AllOf,
+        AnyOf,
+        Beta,
+        Certaindex,
+        Decision,
+        EveryCertaindex,
+        Fixed,
+        Lossless,
+        Policy,
+        ProbeConsistency,
+        Progress,
+        Rule,
+        read_policy,
+    )
+    from dynasor_graph.questions import Question, read_questions
+    from dynasor_graph.results import Result
+    from dynasor_graph.runner import Runner, solve, stream
+    from dynasor_graph.trace import TraceWriter, read_trace
+    from dynasor_graph.types import Completion, Delta, Load, Request, Sampling, StopReason
+
+_HOME = {
+    "algorithms": (
+        "ALGORITHMS",
+        "Algorithm",
+        "ChainOfThought",
+        "SelfConsistency",
+        "find_algorithm",
+    ),
+    "answers": ("Grouping", "extract_answer"),
+    "budget": ("Budget", "Ledger", "Usage"),
+    "certaindex": ("entropy_certaindex", "is_certain", "probe_certaindex", "reward_certaindex"),
+    "engine": ("Engine", "FakeEngine", "complete", "open_engine", "register"),
+    "errors": ("ConfigError", "DynasorError", "EngineError", "InputError"),
+    "executor": (
+        "Branch",
+        "Context",
+        "Program",
+        "Reasoning",
+        "Tally",
+        "begin",
+        "decide",
+        "program",
+        "resolve",
+    ),
+    "policies": (
+        "AllOf",
+        "AnyOf",
+        "Beta",
+        "Certaindex",
+        "Decision",
+        "EveryCertaindex",
+        "Fixed",
+        "Lossless",
+        "PRESETS",
+        "Policy",
+        "ProbeConsistency",
+        "Progress",
+        "Rule",
+        "read_policy",
+    ),
+    "questions": ("Question", "read_questions"),
+    "results": ("Result",),
+    "runner": ("Runner", "solve", "stream"),
+    "trace": ("TraceWriter", "read_trace"),
+    "types": ("Completion", "Delta", "Load", "Request", "Sampling", "StopReason"),
+}
+"""Module -> the public names in it. They are imported at their first use: langgraph and scipy take
+a second, and `import dynasor_graph` should not."""
+
+__version__ = "0.1.0"
+__all__ = [*sorted(name for names in _HOME.values() for name in names)]
+
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'dynasor_graph' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"dynasor_graph.{_MODULE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,141 @@
+"""Chain of thought with probes: think, probe the answer on the way, stop once it holds."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from pydantic import Field
+
+from dynasor_graph.answers import extract_answer
+from dynasor_graph.executor import (
+    Context,
+    ProbeRow,
+    Probing,
+    Reasoning,
+    Thought,
+    begin as begin_common,
+    decide,
+    program,
+    think as grow,
+)
+from dynasor_graph.policies import hesitates
+from dynasor_graph.types import JSON, FinishReason, Sampling, StopReason
+
+__all__ = ["ChainOfThought", "graph"]
+
+PROBE = "\n... Oh, I suddenly got the answer to the whole problem, **Final Answer**\n\n\\[ \\boxed{"
+"""The probe of the paper's code."""
+
+
+class ChainOfThought(Context):
+    """Settings of chain of thought with probes. Its knob is the number of tokens of thought."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"probes"})
+
+    policy: str | dict[str, Any] = Field("probe-consistency", description="name or JSON")
+    sampling: Sampling = Sampling(max_tokens=4096)
+    thinking: bool = True
+    interval: int = Field(64, ge=1, description="tokens of thought between two probes")
+    warm_up: int = Field(0, ge=0, description="tokens of thought before the first probe")
+    probe: str = Field(PROBE, min_length=1, description="text that forces an answer")
+    probe_tokens: int = Field(20, ge=1, description="most tokens of a probe's response")
+    probe_temperature: float = Field(0.0, ge=0, le=2, description="0: the model's best guess")
+    think_end: str = Field("</think>", min_length=1, description="text that ends the thinking")
+    conclude: str = Field("\n</think>\n", description="text that ends a thought that was stopped")
+    answer_tokens: int = Field(64, ge=1, description="most tokens of the answer after that")
+    round_tokens: int = Field(
+        2048, ge=1, description="tokens of thought in one round; what a crash can cost"
+    )
+
+
+class Chain(Reasoning, total=False):
+    """State: the thought so far as exact tokens, and what was probed on the way."""
+
+    thought: list[int]
+    probes: list[ProbeRow]
+    finish: FinishReason | None
+
+
+async def begin(state: Chain) -> JSON:
+    """Reset the counters, and the chain."""
+    return await begin_common(state) | {"thought": [], "probes": [], "finish": None}
+
+
+async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
+    """One round of thought: the chain grows, probes run beside it, the policy may end it."""
+    async with program(state, runtime, ChainOfThought) as p:
+        s = p.settings
+        prompt, suffix = await p.prompt(), tuple(await p.engine.encode(s.probe))
+        closing = await p.engine.encode(s.conclude)
+        after = max(len(suffix) + s.probe_tokens, len(closing) + s.answer_tokens)
+        cap = p.room(len(prompt), after)
+        before = Thought(state["thought"], state["text"], state["probes"])
+        how = Probing(
+            interval=s.interval if s.rule.reads() else 0,
+            suffix=suffix,
+            tokens=s.probe_tokens,
+            temperature=s.probe_temperature,
+            warm_up=s.warm_up,
+            closed=s.think_end,
+            cap=cap,
+        )
+        limit, grant = _allot(s, cap - len(before.token_ids), p.ledger.remaining)
+        if limit < 1:
+            p.stop_reason = StopReason.TOKENS
+            return p.update([])
+        after_round, branch = await grow(p, prompt, before, limit, grant, how)
+        over = branch["finish"] == "stop" or len(after_round.token_ids) >= cap
+        if p.stop_reason is None and over:
+            p.stop_reason = StopReason.FINISHED
+        return p.update(
+            [branch],
+            thought=after_round.token_ids,
+            text=after_round.text,
+            probes=after_round.probes,
+            finish=branch["finish"],
+        )
+
+
+def _allot(s: ChainOfThought, room: int, remaining: int | None) -> tuple[int, int]:
+    """Tokens of thought for this round, and tokens for the thought and its probes together."""
+    limit = min(room, s.round_tokens)
+    price = s.probe_tokens if s.rule.reads() else 0
+    if remaining is not None:
+        left = remaining - s.answer_tokens  # the answer must still be said
+        # Every interval of thought brings a probe, which is paid from the same budget.
+        limit = min(limit, left * s.interval // (s.interval + price))
+    return limit, limit + (limit // s.interval) * price
+
+
+async def answer(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
+    """The answer the chain gave; where it was stopped, the answer it is made to give now."""
+    async with program(state, runtime, ChainOfThought) as p:
+        s, text = p.settings, state["text"]
+        probed = [x["answer"] for x in state["probes"] if x["answer"] and not hesitates(x["text"])]
+        if state["finish"] != "stop" and state["stop_reason"] != StopReason.DEADLINE:
+            closing = [] if s.think_end in text else await p.engine.encode(s.conclude)
+            prompt = (*(await p.prompt()), *state["thought"], *closing)
+            text += (s.conclude if closing else "") + await p.say(prompt, s.answer_tokens)
+        found = extract_answer(text, s.extract, finished=state["finish"] == "stop")
+        return {
+            "answer": found or (probed[-1] if probed else None),
+            "text": text,
+            "usage": p.ledger.usage.to_json(),
+            "seconds": p.seconds,
+        }
+
+
+graph = (
+    StateGraph(Chain, context_schema=ChainOfThought)
+    .add_node(begin)
+    .add_node(think)
+    .add_node(answer)
+    .add_edge(START, "begin")
+    .add_edge("begin", "think")
+    .add_conditional_edges(
+        "think", decide, {"continue": "think", "branch": "think", "terminate": "answer"}
+    )
+    .add_edge("answer", END)
+)

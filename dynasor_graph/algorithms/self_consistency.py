@@ -1,0 +1,67 @@
+"""Self-consistency: sample answers until they agree, and return the majority's."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from pydantic import Field
+
+from dynasor_graph.executor import (
+    Branch,
+    Context,
+    Reasoning,
+    Tally,
+    begin,
+    decide,
+    program,
+    resolve,
+)
+from dynasor_graph.types import JSON
+
+__all__ = ["SelfConsistency", "graph"]
+
+
+class SelfConsistency(Context):
+    """Settings of self-consistency. Its knob is the number of branches."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"votes"})
+
+    branches: int = Field(20, ge=1, description="the knob's cap: most branches (paper, online: 20)")
+    vote: Literal["majority", "confidence"] = Field(
+        "majority", description="equal votes, or each by exp(mean log-probability of its tokens)"
+    )
+
+
+async def sample(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
+    """One round: branches roll through the window until the policy, the cap or the budget ends it."""
+    async with program(state, runtime, SelfConsistency) as p:
+        return p.update(await p.sample(p.settings.branches))
+
+
+def _weight(branch: Branch) -> float:
+    return math.exp(branch["logprob"] or 0.0)
+
+
+async def vote(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
+    """The answer that most branches gave; ties go to the one seen first."""
+    tally = await Tally.of(state["branches"])
+    weighted = resolve(runtime, SelfConsistency).vote == "confidence"
+    leader = tally.leader(_weight) if weighted else tally.leader()
+    return {"answer": leader and leader["answer"], "text": leader["text"] if leader else ""}
+
+
+graph = (
+    StateGraph(Reasoning, context_schema=SelfConsistency)
+    .add_node(begin)
+    .add_node(sample)
+    .add_node(vote)
+    .add_edge(START, "begin")
+    .add_edge("begin", "sample")
+    .add_conditional_edges(
+        "sample", decide, {"branch": "sample", "continue": "sample", "terminate": "vote"}
+    )
+    .add_edge("vote", END)
+)

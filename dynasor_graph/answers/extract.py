@@ -1,0 +1,102 @@
+r"""Extraction: the answer a text ends with: `\boxed{}`, "the answer is", or the last number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Literal, assert_never
+
+__all__ = ["Extraction", "extract_answer", "probed_answer"]
+
+Extraction = Literal["auto", "boxed", "phrase", "number"]
+"""Where a task's answers stand. `auto` tries boxed, then phrase, then number."""
+
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_PHRASE = re.compile(r"\banswer\s*(?:is|:|=)\s*:?\s*(?P<answer>[^\n]+)", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?![\w])")
+
+
+def _unclosed(text: str) -> int | None:
+    """Index of the first `}` that closes more than `text` opened, or None."""
+    depth = 0
+    skip = False
+    for at, char in enumerate(text):
+        if skip:
+            skip = False
+        elif char == "\\":
+            skip = True  # an escaped brace is text
+        elif char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth < 0:
+                return at
+    return None
+
+
+def probed_answer(response: str) -> str | None:
+    r"""The answer in a response to a probe that ends in `\boxed{`: the text up to its closing brace.
+
+    Returns:
+        None if the brace never closes or nothing stands before it.
+    """
+    end = _unclosed(response)
+    return None if end is None else response[:end].strip() or None
+
+
+def _boxed(text: str) -> str | None:
+    for opening in reversed(list(_BOXED.finditer(text))):
+        answer = probed_answer(text[opening.end() :])
+        if answer:
+            return answer
+    return None
+
+
+def _phrase(text: str) -> str | None:
+    found = _PHRASE.findall(text)
+    if not found:
+        return None
+    sentence = re.split(r"\.(?:\s|$)", found[-1], maxsplit=1)[0]
+    return _boxed(sentence) or sentence.strip(" \t*$`\"'.:") or None
+
+
+def _number(text: str) -> str | None:
+    found = _NUMBER.findall(text)
+    return found[-1] if found else None
+
+
+def _sources(kind: Extraction, finished: bool) -> Iterator[Callable[[str], str | None]]:
+    match kind:
+        case "boxed":
+            yield _boxed
+        case "phrase":
+            yield _phrase
+        case "number":
+            yield _number
+        case "auto":
+            yield _boxed
+            yield _phrase
+            if finished:
+                # In a text that was cut, the last number is some step on the way.
+                yield _number
+        case _:
+            assert_never(kind)
+
+
+def extract_answer(text: str, kind: Extraction = "auto", *, finished: bool = True) -> str | None:
+    r"""The answer that `text` gives, or None.
+
+    The last one counts. Where a reasoning block is closed by `</think>`, what follows it counts
+    first.
+
+    Args:
+        text: A branch's text.
+        kind: Where this task's answers stand.
+        finished: Whether the text came to its own end; if not, `auto` does not take a bare number.
+    """
+    _, closed, after = text.rpartition("</think>")
+    for part in (after, text) if closed else (text,):
+        for source in _sources(kind, finished):
+            if answer := source(part):
+                return answer
+    return None

@@ -1,0 +1,316 @@
+"""An engine on any OpenAI-compatible server that takes token ids, such as `vllm serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import openai
+
+from dynasor_graph.engine.base import check_fits
+from dynasor_graph.engine.mailbox import Mailbox
+from dynasor_graph.errors import (
+    ConfigError,
+    EngineDied,
+    EngineError,
+    EngineRefused,
+    EngineUnreachable,
+    NotInstalled,
+    UnknownName,
+)
+from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["OpenAIEngine"]
+
+_METRIC = re.compile(r"^vllm:(\w+)(?:\{[^}]*\})? ([\d.e+-]+)$", re.MULTILINE)
+_BLOCK = re.compile(r'^vllm:cache_config_info\{.*?block_size="(\d+)"', re.MULTILINE)
+
+
+class OpenAIEngine:
+    """A server over HTTP: `/v1/completions` with token ids in and out.
+
+    The server must return token ids (`return_token_ids`: vLLM does) and must tokenise, by its
+    `/tokenize` or by a tokenizer folder given here; else branches could not be continued exactly.
+    Start vLLM with `--scheduling-policy priority --enable-prompt-tokens-details`: without the first,
+    priorities are ignored, and without the second, cached prompt tokens read 0.
+
+    It belongs to the event loop it is opened in.
+
+    Args:
+        url: Base URL, with or without `/v1`.
+        model: The model to ask for; by default the first that the server lists.
+        api_key: Sent as the bearer token. Servers without keys take any.
+        tokenizer: Folder of a Hugging Face tokenizer, for servers without `/tokenize`.
+        timeout_s: Seconds without a byte after which a request fails.
+
+    Raises:
+        EngineUnreachable: Nothing answers at `url`.
+        EngineRefused: The server wants another key.
+        UnknownName: The server has no such model.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        api_key: str = "none",
+        tokenizer: str | None = None,
+        timeout_s: float = 600.0,
+        max_connections: int = 1024,
+    ) -> None:
+        self._root = url.rstrip("/").removesuffix("/v1")
+        if not self._root.startswith(("http://", "https://")):
+            raise ConfigError(f"url must start with http:// or https://, got {url!r}")
+        self.model = model or ""
+        self.context = self.block = 0  # known once it is open
+        self._key, self._timeout_s = api_key, timeout_s
+        self._tokenizer_path = tokenizer
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._limits = openai.DefaultAsyncHttpxClient(
+            limits=_limits(max_connections), timeout=timeout_s
+        )
+        self._active: dict[Request, tuple[asyncio.Task[None], Mailbox]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._client = openai.AsyncOpenAI(
+            base_url=f"{self._root}/v1",
+            api_key=self._key,
+            timeout=self._timeout_s,
+            http_client=self._limits,
+        )
+        if self._tokenizer_path:
+            self._tokenizer = await asyncio.to_thread(_load_tokenizer, self._tokenizer_path)
+        models = (await self._call("GET", "/v1/models"))["data"]
+        names = [row["id"] for row in models]
+        if self.model and self.model not in names:
+            raise UnknownName(f"model at {self._root}", self.model, names)
+        self.model = self.model or names[0]
+        row = next(row for row in models if row["id"] == self.model)
+        self.context = int(row.get("max_model_len") or 1 << 20)
+        found = _BLOCK.search(await self._metrics())
+        self.block = int(found[1]) if found else 16
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for task, _ in list(self._active.values()):
+            task.cancel()
+        await self._client.close()
+
+    # Generating ------------------------------------------------------------------------------
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Generate; see `Engine.stream`.
+
+        An aborted request keeps what had arrived: what the server generated in the meantime is
+        lost on the way.
+        """
+        check_fits(request, self.context)
+        box = Mailbox()
+        reader = asyncio.get_running_loop().create_task(self._read(request, box))
+        self._active[request] = (reader, box)
+        try:
+            async for delta in box.read():
+                yield delta
+        finally:
+            self._active.pop(request, None)
+            reader.cancel()
+            await asyncio.wait([reader])  # the connection is closed when this returns
+
+    async def abort(self, request: Request) -> None:
+        """End one request by closing its connection; see `Engine.abort`."""
+        if (found := self._active.get(request)) is not None:
+            reader, box = found
+            reader.cancel()
+            await asyncio.wait([reader])
+            box.put(Delta(finish_reason="terminated"))
+
+    async def _read(self, request: Request, box: Mailbox) -> None:
+        try:
+            await self._generate(request, box)
+        except openai.OpenAIError as error:
+            box.put(self._translate(error))
+        except (OSError, KeyError, ValueError) as error:
+            box.put(EngineError(f"{self._root} sent what cannot be read: {error!r}"))
+
+    async def _generate(self, request: Request, box: Mailbox) -> None:
+        stream = await self._client.completions.create(
+            model=self.model,
+            prompt=list(request.tokens),
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+            stop=list(request.stop) or None,
+            logprobs=0 if request.logprobs else None,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={
+                "return_token_ids": True,
+                "priority": request.priority,
+                "stream_interval": request.chunk or request.max_tokens,
+                "top_k": request.top_k,
+            },
+        )
+        logprob = 0.0 if request.logprobs else None
+        last: Delta | None = None
+        async with stream:
+            async for event in stream:
+                if event.choices:
+                    choice = event.choices[0]
+                    if logprob is not None and choice.logprobs is not None:
+                        logprob += sum(x or 0.0 for x in choice.logprobs.token_logprobs or ())
+                    if last is not None:
+                        box.put(last)
+                    last = await self._delta(choice)
+                if event.usage is not None and last is not None:
+                    details = event.usage.prompt_tokens_details
+                    cached = (details.cached_tokens if details else 0) or 0
+                    last = _with_end(last, cached, logprob)
+        if last is None or last.finish_reason is None:
+            raise openai.OpenAIError(f"{self._root} ended the stream without a finish reason")
+        box.put(last)
+
+    async def _delta(self, choice: Any) -> Delta:
+        ids = getattr(choice, "token_ids", None)
+        if ids is None:
+            if choice.text and self._tokenizer is None:
+                raise openai.OpenAIError(f"{self._root} does not return token ids")
+            ids = await self.encode(choice.text) if choice.text else []
+        reason: FinishReason | None = None
+        if choice.finish_reason is not None:
+            reason = "length" if choice.finish_reason == "length" else "stop"
+        # Without a stop string or id behind it, "stop" means the end-of-text token, which is last.
+        ended = reason == "stop" and ids and getattr(choice, "stop_reason", None) is None
+        return Delta(
+            token_ids=tuple(ids[:-1] if ended else ids),
+            text=choice.text or "",
+            count=len(ids),
+            finish_reason=reason,
+        )
+
+    # Text and load ---------------------------------------------------------------------------
+
+    async def encode(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        if self._tokenizer is not None:
+            return list(self._tokenizer.encode(text, add_special_tokens=False))
+        body = {"model": self.model, "prompt": text, "add_special_tokens": False}
+        return list((await self._call("POST", "/tokenize", body))["tokens"])
+
+    async def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        if self._tokenizer is not None:
+            return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        body = {"model": self.model, "tokens": list(token_ids)}
+        return str((await self._call("POST", "/detokenize", body))["prompt"])
+
+    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+        """Token ids of a chat, by the model's template."""
+        if self._tokenizer is not None:
+            text = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=thinking,
+            )
+            return await self.encode(str(text))
+        body = {
+            "model": self.model,
+            "messages": list(messages),
+            "add_generation_prompt": True,
+            "chat_template_kwargs": {"enable_thinking": thinking},
+        }
+        return list((await self._call("POST", "/tokenize", body))["tokens"])
+
+    async def load(self) -> Load:
+        """From the server's `/metrics`; zeros where it has none of vLLM's."""
+        values: dict[str, float] = {}
+        for name, value in _METRIC.findall(await self._metrics()):
+            values[name] = values.get(name, 0.0) + float(value)
+        computed = values.get("prompt_tokens_total", 0) - values.get(
+            "prompt_tokens_cached_total", 0
+        )
+        return Load(
+            running=int(values.get("num_requests_running", 0)),
+            waiting=int(values.get("num_requests_waiting", 0)),
+            kv_usage=values.get("kv_cache_usage_perc", 0.0),
+            generated=int(values.get("generation_tokens_total", 0)),
+            prompt_computed=int(computed),
+        )
+
+    async def _metrics(self) -> str:
+        try:
+            return await self._client.get(f"{self._root}/metrics", cast_to=str)
+        except openai.APIStatusError:
+            return ""
+
+    async def _call(self, verb: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        url = f"{self._root}{path}"
+        try:
+            if verb == "GET":
+                return await self._client.get(url, cast_to=object)
+            return await self._client.post(url, cast_to=object, body=body)
+        except openai.NotFoundError:
+            if path in {"/tokenize", "/detokenize"}:
+                raise ConfigError(
+                    f"{self._root} has no {path}: give the engine its tokenizer's folder "
+                    f"(tokenizer=...), or take a server that tokenises, such as vllm serve"
+                ) from None
+            raise EngineRefused(
+                f"{url} does not exist: is this an OpenAI-compatible server?"
+            ) from None
+        except openai.OpenAIError as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: openai.OpenAIError) -> EngineError:
+        match error:
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                return EngineRefused(
+                    f"{self._root} refused the API key ({error.status_code}): set another "
+                    f"(api_key=..., or DYNASOR_API_KEY on the command line)"
+                )
+            case openai.APITimeoutError():
+                return EngineUnreachable(f"{self._root} did not answer in {self._timeout_s:g} s")
+            case openai.APIConnectionError():
+                if self._active:
+                    return EngineDied(f"the connection to {self._root} broke: {error.__cause__!r}")
+                return EngineUnreachable(
+                    f"no server answers at {self._root}: start one (vllm serve MODEL), or check the URL"
+                )
+            case openai.APIStatusError():
+                return EngineRefused(f"{self._root} answered {error.status_code}: {error.message}")
+            case _:
+                return EngineDied(str(error))
+
+
+def _with_end(delta: Delta, cached: int, logprob: float | None) -> Delta:
+    return Delta(
+        token_ids=delta.token_ids,
+        text=delta.text,
+        count=delta.count,
+        finish_reason=delta.finish_reason,
+        cached=cached,
+        logprob=logprob,
+    )
+
+
+def _limits(connections: int) -> Any:
+    limits = openai.DEFAULT_CONNECTION_LIMITS
+    return type(limits)(max_connections=connections, max_keepalive_connections=connections)
+
+
+def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise NotInstalled("transformers (for a local tokenizer)", "cpu") from None
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"tokenizer: nothing to load at {path!r}: {error}") from None

@@ -1,0 +1,321 @@
+"""An engine on vLLM in this process: GPU where there is one, else the CPU build."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import logging
+import os
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from dynasor_graph.abacus import BUNDLED
+from dynasor_graph.engine.base import check_fits
+from dynasor_graph.engine.mailbox import Mailbox
+from dynasor_graph.errors import (
+    ConfigError,
+    EngineDied,
+    EngineError,
+    EngineStartError,
+    NotInstalled,
+    UnknownName,
+)
+from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
+
+__all__ = ["VllmEngine"]
+
+SMALL_MODEL = 1 << 30
+"""Bytes of weights up to which the CPU build starts without compiling: compiling takes 40 s, and
+was no faster for small models."""
+
+_REASON: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "terminated"}
+_T = TypeVar("_T")
+
+
+class VllmEngine:
+    """vLLM's AsyncLLM, on an event loop and a thread of its own.
+
+    AsyncLLM belongs to the first loop that uses it and dies with it. On its own loop it can be used
+    from any other: from `asyncio.run` twice in a row, notebooks, LangGraph's server.
+
+    Args:
+        model: A folder with a model, the name of a bundled one ("abacus-7m"), or a hub name.
+        max_num_seqs: Most requests in the running batch.
+        fast_start: CPU only: no torch.compile, one process less, forked: 12 s instead of 40 to
+            60. By default for models below 1 GiB.
+        engine_args: Anything else that vLLM's `AsyncEngineArgs` takes.
+
+    Raises:
+        NotInstalled: There is no vLLM; says which extra to install.
+        UnknownName: The model is neither bundled nor a folder, and does not look like a hub name.
+        EngineStartError: vLLM refused the model or the arguments.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "abacus-7m",
+        *,
+        max_num_seqs: int = 256,
+        fast_start: bool | None = None,
+        **engine_args: Any,
+    ) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            extra = "gpu" if Path("/dev/nvidiactl").exists() else "cpu"
+            raise NotInstalled("vLLM", extra)
+        self._path = _find(str(model))
+        self.model = Path(model).name
+        self.context = self.block = 0  # known once it is open
+        self._args = {"max_num_seqs": max_num_seqs, **engine_args}
+        self._fast_start = fast_start
+        self._active: dict[Request, str] = {}
+        self._serial = itertools.count()
+        self._load = Load()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
+        try:
+            await asyncio.to_thread(self._start)
+        except (ValueError, RuntimeError, OSError, TypeError, AssertionError) as error:
+            self._loop.close()
+            raise EngineStartError(f"vLLM could not start {self.model!r}: {error}") from error
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._there(self._shut_down())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+        self._loop.close()
+
+    # Start and end ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _start(self) -> None:
+        fast = self._set_environment()
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        args: dict[str, Any] = {"model": self._path, "scheduling_policy": "priority"} | self._args
+        if fast:
+            args = {"enforce_eager": True, "block_size": 32} | args
+        _register_llama(self._path)
+        config = AsyncEngineArgs(disable_log_stats=True, **args).create_engine_config()
+        if fast:
+            # vLLM asks for spawn on the CPU; a forked engine process inherits the imports (10 s).
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        self._llm = AsyncLLM.from_vllm_config(
+            config, stat_loggers=[_stat_logger(self)], disable_log_stats=True
+        )
+        self._tokenizer = self._llm.get_tokenizer()
+        self._end = set(_end_tokens(self._llm, self._tokenizer))
+        self.context = config.model_config.max_model_len
+        self.block = config.cache_config.block_size
+
+    def _set_environment(self) -> bool:
+        """Set what vLLM reads at import; whether to start fast."""
+        defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+        if Path(self._path).is_dir():
+            defaults["HF_HUB_OFFLINE"] = "1"
+        for key, value in defaults.items():
+            os.environ.setdefault(key, value)
+        import torch
+
+        if torch.cuda.is_available():
+            os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+            return False
+        weights = sum(p.stat().st_size for p in Path(self._path).glob("*.safetensors"))
+        fast = self._fast_start
+        if fast is None:
+            fast = Path(self._path).is_dir() and weights < SMALL_MODEL
+        if fast:
+            # One thread: with more, spinning barriers cost more than a small model's work.
+            for key in ("OMP_NUM_THREADS", "TORCH_COMPILE_DISABLE"):
+                os.environ.setdefault(key, "1")
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        return fast
+
+    async def _shut_down(self) -> None:
+        self._llm.shutdown()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=5) if tasks else None
+
+    async def _there(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run on the engine's loop, wait on this one."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    # Generating ------------------------------------------------------------------------------
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Generate; see `Engine.stream`."""
+        check_fits(request, self.context)
+        box = Mailbox()
+        self._active[request] = f"{request.program or 'r'}-{next(self._serial)}"
+        pump: Future[None] = asyncio.run_coroutine_threadsafe(self._pump(request, box), self._loop)
+        try:
+            async for delta in box.read():
+                yield delta
+        finally:
+            self._active.pop(request, None)
+            pump.cancel()
+
+    async def _pump(self, request: Request, box: Mailbox) -> None:
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            outputs = self._llm.generate(
+                tokens_input(list(request.tokens)),
+                _sampling_params(request),
+                request_id=self._active[request],
+                priority=request.priority,
+            )
+            async for output in outputs:
+                box.put(self._delta(output))
+        except asyncio.CancelledError:
+            raise
+        except EngineDeadError as error:
+            box.put(EngineDied(f"vLLM died: {error}"))
+        except Exception as error:  # noqa: BLE001 - whatever vLLM raises belongs to the reader
+            box.put(EngineError(f"vLLM refused the request: {error}"))
+
+    def _delta(self, output: Any) -> Delta:
+        part = output.outputs[0]
+        ids = tuple(part.token_ids)
+        reason = part.finish_reason and _REASON.get(part.finish_reason, "stop")
+        ended = reason == "stop" and ids and ids[-1] in self._end
+        return Delta(
+            token_ids=ids[:-1] if ended else ids,
+            text=part.text,
+            count=len(ids),
+            finish_reason=reason,
+            cached=output.num_cached_tokens or 0,
+            logprob=part.cumulative_logprob,
+        )
+
+    async def abort(self, request: Request) -> None:
+        """End one request and keep what it has; see `Engine.abort`."""
+        if (name := self._active.get(request)) is not None:
+            await self._there(self._abort(request, name))
+
+    async def _abort(self, request: Request, name: str) -> None:
+        # An abort that comes before vLLM has taken the request in is lost: ask until it is gone.
+        for _ in range(200):
+            if self._active.get(request) != name:
+                return
+            await self._llm.abort(name)
+            await asyncio.sleep(0.01)
+
+    # Text and load ---------------------------------------------------------------------------
+
+    async def encode(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    async def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+        """Token ids of a chat, by the model's template; `thinking` is its `enable_thinking`."""
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise ConfigError(f"model {self.model!r} has no chat template: its folder needs one")
+        text = self._tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+        )
+        return await self.encode(text)
+
+    async def load(self) -> Load:
+        """As vLLM reported after its last step."""
+        return self._load
+
+
+def _find(model: str) -> str:
+    if model in BUNDLED:
+        return str(BUNDLED[model]())
+    if Path(model).is_dir():
+        return model
+    is_path = model.startswith((".", "/", "~")) or "/" not in model
+    if is_path or Path(model).exists():
+        raise UnknownName("model (not a folder)", model, BUNDLED)
+    return model
+
+
+def _register_llama(path: str) -> None:
+    """Spare vLLM the look at its model class in a process of its own: 14 s at the first start."""
+    config = Path(path) / "config.json"
+    if config.is_file() and '"LlamaForCausalLM"' in config.read_text():
+        from vllm import ModelRegistry
+        from vllm.model_executor.models.llama import LlamaForCausalLM
+
+        logging.getLogger("vllm").setLevel(logging.ERROR)
+        ModelRegistry.register_model("LlamaForCausalLM", LlamaForCausalLM)
+
+
+def _end_tokens(llm: Any, tokenizer: Any) -> list[int]:
+    """Ids that end a text: the tokenizer's, and those of the generation config."""
+    extra = llm.model_config.try_get_generation_config().get("eos_token_id", [])
+    return [*(extra if isinstance(extra, list) else [extra]), tokenizer.eos_token_id]
+
+
+def _sampling_params(request: Request) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    params: dict[str, Any] = {}
+    if request.chunk > 1 and "stream_interval" in SamplingParams.__struct_fields__:
+        params["stream_interval"] = request.chunk
+    return SamplingParams(
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        stop=list(request.stop),
+        seed=request.seed,
+        logprobs=0 if request.logprobs else None,
+        output_kind=RequestOutputKind.DELTA if request.chunk else RequestOutputKind.FINAL_ONLY,
+        **params,
+    )
+
+
+def _stat_logger(engine: VllmEngine) -> Any:
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class Snapshot(StatLoggerBase):  # type: ignore[misc]
+        """Keeps the last numbers that vLLM reports."""
+
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+            self.generated = self.computed = 0
+            self.running = self.waiting = 0
+            self.kv_usage = 0.0
+
+        def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **kw: Any) -> None:
+            if scheduler_stats is not None:
+                self.running = scheduler_stats.num_running_reqs
+                self.waiting = scheduler_stats.num_waiting_reqs
+                self.kv_usage = scheduler_stats.kv_cache_usage
+            if iteration_stats is not None:
+                self.generated += iteration_stats.num_generation_tokens
+                self.computed += iteration_stats.prompt_token_stats.computed
+            engine._load = Load(
+                running=self.running,
+                waiting=self.waiting,
+                kv_usage=self.kv_usage,
+                generated=self.generated,
+                prompt_computed=self.computed,
+            )
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    return Snapshot

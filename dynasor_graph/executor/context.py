@@ -1,0 +1,81 @@
+"""Context: what a graph is told for one run: plain JSON knobs, the engine by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, TypeVar
+
+from langgraph.runtime import Runtime
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dynasor_graph.answers import Extraction
+from dynasor_graph.budget import Budget
+from dynasor_graph.engine import DEFAULT
+from dynasor_graph.policies import Rule, read_policy
+from dynasor_graph.types import Sampling
+
+__all__ = ["Context", "resolve"]
+
+
+class Context(BaseModel):
+    """The settings that all algorithms share; each algorithm adds its own knobs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gives: ClassVar[frozenset[str]] = frozenset({"votes", "probes", "rewards"})
+    """What the algorithm lets a policy look at."""
+
+    engine: str = Field(DEFAULT, description="name of a registered engine")
+    policy: str | dict[str, Any] = Field("certaindex", description="a policy's name or its JSON")
+    budget: Budget = Budget()
+    sampling: Sampling = Sampling()
+    system: str | None = Field(None, description="system message before the question")
+    thinking: bool = Field(False, description="ask the chat template for its thinking mode")
+    extract: Extraction = Field("auto", description="where answers stand in a text")
+    keep_tokens: bool = Field(False, description="put each branch's token ids into its event")
+    account: str | None = Field(None, description="name of the ledger of the run around this")
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _check_policy(cls, value: Any) -> Any:
+        rule = read_policy(value)
+        return rule.model_dump(mode="json") if isinstance(value, Rule) else value
+
+    @model_validator(mode="after")
+    def _check_reads(self) -> Self:
+        missing = self.rule.reads() - self.gives
+        if missing:
+            raise ValueError(
+                f"policy {self.rule.model_dump()['rule']!r} looks at {', '.join(sorted(missing))}, "
+                f"and this algorithm gives {', '.join(sorted(self.gives))}: choose another policy"
+            )
+        return self
+
+    @property
+    def rule(self) -> Rule:
+        """The policy as a value that decides."""
+        return read_policy(self.policy)
+
+
+C = TypeVar("C", bound=Context)
+
+
+def resolve(runtime: Runtime[Any], kind: type[C]) -> C:
+    """The settings for a graph, wherever it runs.
+
+    Its own context counts first. As a subgraph a graph is handed its parent's context, whatever
+    that is: then the parent's `dynasor` (attribute or key), then what a parent of this library
+    shares, then the defaults.
+    """
+    given = runtime.context
+    if isinstance(given, kind):
+        return given
+    inner = given.get("dynasor") if isinstance(given, Mapping) else getattr(given, "dynasor", None)
+    for found in (inner, given):
+        if isinstance(found, kind):
+            return found
+        if isinstance(found, Context):
+            # Only what was set: an algorithm keeps its own defaults for the rest.
+            shared = found.model_fields_set & set(Context.model_fields)
+            return kind(**{name: getattr(found, name) for name in shared})
+    return kind.model_validate(inner) if isinstance(inner, Mapping) else kind()

@@ -1,0 +1,75 @@
+"""State: what a graph of this library keeps between nodes: plain JSON, so any checkpointer holds it."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, NotRequired
+
+from langgraph.types import Overwrite
+from typing_extensions import TypedDict
+
+from dynasor_graph.budget import Usage
+from dynasor_graph.types import JSON, FinishReason, Verdict
+
+__all__ = ["Branch", "Reasoning", "begin", "decide"]
+
+
+class Branch(TypedDict):
+    """One path that an algorithm took.
+
+    `index` counts the program's branches in order of launch. `text` is dropped from branches that
+    were terminated, to keep checkpoints small. `logprob` is the mean per token. `token_ids` are there
+    only on the way to a trace that asks for them (`Context.keep_tokens`).
+    """
+
+    index: int
+    round: int
+    answer: str | None
+    text: str
+    tokens: int
+    finish: FinishReason
+    logprob: float | None
+    seconds: float
+    usage: dict[str, int]
+    token_ids: NotRequired[list[int]]
+
+
+class Reasoning(TypedDict, total=False):
+    """What all algorithms have in common. Give `question`; the rest is written by the nodes.
+
+    `program` names the program in traces and derives its seeds; by default the question does.
+    """
+
+    question: str
+    program: str
+    branches: Annotated[list[Branch], operator.add]
+    usage: dict[str, int]
+    rounds: int
+    seconds: float
+    certaindex: float
+    decision: JSON | None
+    verdict: Verdict
+    stop_reason: str | None
+    answer: str | None
+    text: str
+
+
+async def begin(state: Reasoning) -> JSON:
+    """Reset what an earlier question on the same thread, or a parent graph, left in the state."""
+    return {
+        "branches": Overwrite([]),
+        "usage": Usage().to_json(),
+        "rounds": 0,
+        "seconds": 0.0,
+        "certaindex": 0.0,
+        "decision": None,
+        "verdict": "continue",
+        "stop_reason": None,
+        "answer": None,
+        "text": "",
+    }
+
+
+async def decide(state: Reasoning) -> Verdict:
+    """The route after a round: the verdict it reached, as recorded in the state."""
+    return state["verdict"]

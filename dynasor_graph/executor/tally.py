@@ -1,0 +1,74 @@
+"""Tally: the votes of a program's finished branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Self
+
+from dynasor_graph.answers import Grouping
+from dynasor_graph.executor.state import Branch
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """Who voted for what. A branch without an answer never votes; one that was stopped neither."""
+
+    def __init__(self) -> None:
+        self.branches: list[Branch] = []
+        self.empty = 0
+        self._grouping = Grouping()
+        self._classes: list[int] = []  # of the branches that have an answer
+        self._voters: list[Branch] = []
+
+    @classmethod
+    async def of(cls, branches: Iterable[Branch]) -> Self:
+        """Count branches in this order."""
+        tally = cls()
+        for branch in branches:
+            await tally.add(branch)
+        return tally
+
+    async def add(self, branch: Branch) -> None:
+        """Count one more branch."""
+        self.branches.append(branch)
+        if branch["finish"] == "terminated":
+            return
+        if branch["answer"] is None:
+            self.empty += 1
+            return
+        self._classes.append(await self._grouping.add(branch["answer"]))
+        self._voters.append(branch)
+
+    @property
+    def finished(self) -> int:
+        """Branches that came to an end of their own."""
+        return len(self._voters) + self.empty
+
+    @property
+    def mean_tokens(self) -> float:
+        """Mean tokens of a finished branch; 0 before the first."""
+        spent = [b["tokens"] for b in self.branches if b["finish"] != "terminated"]
+        return sum(spent) / len(spent) if spent else 0.0
+
+    @property
+    def votes(self) -> tuple[int, ...]:
+        """Votes of each distinct answer, most first; of equals the earlier seen first."""
+        return tuple(int(weight) for _, weight in self._ranking(lambda branch: 1.0))
+
+    def leader(self, weight: Callable[[Branch], float] = lambda branch: 1.0) -> Branch | None:
+        """The earliest branch that gave the leading answer; None if no branch gave any."""
+        ranking = self._ranking(weight)
+        if not ranking:
+            return None
+        best = ranking[0][0]
+        roots = (self._grouping.root(number) for number in self._classes)
+        return next(b for b, root in zip(self._voters, roots, strict=True) if root == best)
+
+    def _ranking(self, weight: Callable[[Branch], float]) -> list[tuple[int, float]]:
+        sums: dict[int, float] = {}
+        for number, branch in zip(self._classes, self._voters, strict=True):
+            root = self._grouping.root(number)
+            sums[root] = sums.get(root, 0.0) + weight(branch)
+        # Stable: among equals the class that was seen first stays first.
+        return sorted(sums.items(), key=lambda item: -item[1])

@@ -1,0 +1,246 @@
+"""Think: one chain of thought, with probes beside it on its exact tokens (paper, section 2.1).
+
+A probe is a request of its own: the tokens so far, cut where a block of the prefix cache ends, and
+a text that forces an answer. The chain never waits for it and never sees it. Probes are observed in
+the order of their cuts, whichever is answered first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from typing_extensions import TypedDict
+
+from dynasor_graph.answers import Grouping, probed_answer
+from dynasor_graph.budget import Grant, Ledger, Usage
+from dynasor_graph.certaindex import probe_certaindex
+from dynasor_graph.executor.program import Program, prompt_usage
+from dynasor_graph.executor.state import Branch
+from dynasor_graph.policies import Probe, Progress
+from dynasor_graph.types import Completion, Request
+
+__all__ = ["ProbeRow", "Probing", "Thought", "think"]
+
+
+class ProbeRow(TypedDict):
+    """A probe as state and traces keep it: tokens of thought, answer, whole response."""
+
+    at: int
+    answer: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probing:
+    """How to probe.
+
+    Attributes:
+        interval: Tokens of thought between two probes; 0 never probes.
+        suffix: Token ids of the text that forces an answer.
+        tokens: Most tokens of a probe's response.
+        temperature: Of the probe; 0 is the model's best guess.
+        warm_up: Tokens of thought before the first probe.
+        closed: Text that ends the thinking; nothing is probed after it.
+        cap: Most tokens of the whole chain, for the policy.
+        window: Probes that the reported Certaindex compares.
+    """
+
+    interval: int
+    suffix: tuple[int, ...]
+    tokens: int
+    temperature: float
+    warm_up: int
+    closed: str
+    cap: int
+    window: int = 3
+
+
+@dataclass(slots=True)
+class Thought:
+    """A chain so far, over all rounds.
+
+    Attributes:
+        token_ids: Exactly what the engine generated, without the end-of-text token.
+        text: The same as text.
+        probes: What was probed, oldest first.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    text: str = ""
+    probes: list[ProbeRow] = field(default_factory=list)
+
+
+class _Round(TypedDict):
+    """What the branch task of one round returns: plain JSON, so that a crash cannot lose it."""
+
+    branch: Branch
+    token_ids: list[int]
+    text: str
+    probes: list[ProbeRow]
+
+
+async def think(
+    p: Program[Any], prompt: tuple[int, ...], before: Thought, limit: int, tokens: int, how: Probing
+) -> tuple[Thought, Branch]:
+    """Grow the chain by up to `limit` tokens, and stop as soon as the policy is certain.
+
+    Args:
+        p: The open round.
+        prompt: Token ids before the thought.
+        before: The chain so far.
+        limit: Most tokens of thought in this round, >= 1.
+        tokens: Most tokens of the thought and its probes together.
+        how: How to probe.
+
+    Returns:
+        The chain after this round, and this round as a branch.
+    """
+
+    async def work(index: int, grant: Grant) -> _Round:
+        return await _Chain(p, prompt, before, how, grant.tokens).grow(index, limit)
+
+    found = await p.run_one(work, tokens)
+    return Thought(found["token_ids"], found["text"], found["probes"]), found["branch"]
+
+
+class _Chain:
+    """One round of one chain, and the probes beside it."""
+
+    def __init__(
+        self, p: Program[Any], prompt: tuple[int, ...], thought: Thought, how: Probing, most: int
+    ) -> None:
+        self.p, self.prompt, self.how = p, prompt, how
+        self.before = thought
+        self.now = Thought([*thought.token_ids], thought.text, [*thought.probes])
+        self.ledger = Ledger(most, source="branch")
+        self.grouping = Grouping()
+        self.observed: list[Probe] = []
+        self.probed_at = 0
+        self.asked: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
+        self.running: set[Request] = set()
+        self.over = False
+
+    async def grow(self, index: int, limit: int) -> _Round:
+        """Generate up to `limit` tokens, probing on the way."""
+        started = self.p.seconds
+        for row in self.before.probes:
+            await self._remember(row)
+        grant = self.ledger.reserve(limit, limit)
+        if grant is None:
+            raise ValueError(f"limit {limit} is more than the {self.ledger.limit} tokens granted")
+        so_far = self.prompt + tuple(self.before.token_ids)
+        request = self.p.request(so_far, limit, index, chunk=self.how.interval)
+        async with asyncio.TaskGroup() as group:
+            observer = group.create_task(self._observe_in_order())
+            whole = await self._read(request, group)
+            self.over = True
+            # Probes that are not answered yet say nothing about a chain that has ended.
+            for probe in list(self.running):
+                group.create_task(self.p.engine.abort(probe))
+            self.asked.put_nowait(None)
+            await observer
+        # A chain that was stopped is still what the answer is made of: not waste, but main.
+        self.ledger.settle(grant, prompt_usage(so_far, whole) + Usage(main=whole.tokens))
+        branch = Branch(
+            index=index,
+            round=self.p.rounds,
+            answer=None,
+            text="",
+            tokens=whole.tokens,
+            finish=whole.finish_reason,
+            logprob=whole.logprob,
+            seconds=self.p.seconds - started,
+            usage=self.ledger.usage.lines(),
+        )
+        return _Round(
+            branch=branch, token_ids=self.now.token_ids, text=self.now.text, probes=self.now.probes
+        )
+
+    async def _read(self, request: Request, group: asyncio.TaskGroup) -> Completion:
+        whole = Completion()
+        if self.p.stopped:
+            return whole
+        every = self.how.interval
+        # The interval counts from the start of the thought, over all rounds.
+        due = max((len(self.now.token_ids) // every + 1) * every, self.how.warm_up) if every else 0
+        with self.p.watched(request):
+            async with aclosing(self.p.engine.stream(request)) as deltas:
+                async for delta in deltas:
+                    whole.add(delta)
+                    self.now.token_ids.extend(delta.token_ids)
+                    self.now.text += delta.text
+                    ended = delta.finish_reason is not None or self.how.closed in self.now.text
+                    if every and not ended and len(self.now.token_ids) >= due:
+                        self._probe(group)
+                        due = len(self.now.token_ids) + every
+        return whole
+
+    def _probe(self, group: asyncio.TaskGroup) -> None:
+        """Start a probe on the longest cut of which all blocks can be found in the cache."""
+        block = self.p.engine.block
+        cut = (len(self.prompt) + len(self.now.token_ids) - 1) // block * block + 1
+        at = cut - len(self.prompt)
+        tokens = (*self.prompt, *self.now.token_ids[: max(0, at)], *self.how.suffix)
+        fits = len(tokens) + self.how.tokens <= self.p.engine.context
+        if self.p.stopped or not fits or at <= self.probed_at or at < self.how.warm_up:
+            return
+        if (grant := self.ledger.reserve(self.how.tokens)) is None:
+            return
+        self.probed_at = at
+        request = Request(
+            tokens=tokens,
+            max_tokens=grant.tokens,
+            temperature=self.how.temperature,
+            priority=-1,  # before the streams: it is short, and it may end one
+            program=self.p.name,
+        )
+        self.asked.put_nowait(group.create_task(self._ask(request, grant, at)))
+
+    async def _ask(self, request: Request, grant: Grant, at: int) -> _Answered:
+        self.running.add(request)
+        try:
+            whole = await self.p.complete(request)
+        finally:
+            self.running.discard(request)
+        computed = len(request.tokens) - whole.cached if whole.tokens else 0
+        used = Usage(probe=whole.tokens, probe_prefill=computed, probe_cached=whole.cached)
+        self.ledger.settle(grant, used)
+        return _Answered(at, whole, computed)
+
+    async def _observe_in_order(self) -> None:
+        while (task := await self.asked.get()) is not None:
+            at, whole, computed = await task
+            if whole.finish_reason == "terminated" or self.over:
+                continue
+            row = ProbeRow(at=at, answer=probed_answer(whole.text), text=whole.text)
+            await self._remember(row)
+            self.now.probes.append(row)
+            progress = self._progress()
+            answers = [probe.answer for probe in progress.probes]
+            self.p.certaindex = probe_certaindex(answers, self.how.window)
+            self.p.emit("probe", **row, tokens=whole.tokens, prefill=computed, cached=whole.cached)
+            await self.p.judge(progress, self.p.certaindex)
+
+    async def _remember(self, row: ProbeRow) -> None:
+        answer = row["answer"]
+        number = None if answer is None else await self.grouping.add(answer)
+        self.observed.append(Probe(at=row["at"], answer=number, text=row["text"]))
+
+    def _progress(self) -> Progress:
+        root = self.grouping.root
+        probes = tuple(
+            Probe(at=x.at, answer=None if x.answer is None else root(x.answer), text=x.text)
+            for x in self.observed
+        )
+        thought = len(self.now.token_ids)
+        spent = self.p.ledger.usage.generated + self.ledger.usage.generated + thought
+        return Progress(knob=thought, cap=self.how.cap, probes=probes, tokens=spent)
+
+
+class _Answered(NamedTuple):
+    at: int
+    whole: Completion
+    computed: int

@@ -1,0 +1,106 @@
+"""Named policies: the rules by name, the paper's thresholds as presets, and how both are written.
+
+beta                                 a rule with its defaults
+beta:confidence=0.9                  with a parameter
+certaindex:threshold=0.4,at=5        with two
+sc-gsm8k                             a preset
+beta & lossless      beta | lossless all of them, any of them
+{"rule": "beta", "confidence": 0.9}  JSON, as in traces
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from dynasor_graph.errors import ConfigError, UnknownName, explain
+from dynasor_graph.policies.base import RULES, Rule
+from dynasor_graph.policies.combine import AllOf, AnyOf
+from dynasor_graph.policies.probes import ProbeConsistency
+from dynasor_graph.policies.votes import Certaindex
+
+__all__ = ["PRESETS", "read_policy", "summary"]
+
+PRESETS: dict[str, Rule] = {
+    "sc-math": Certaindex(threshold=0.7, at=5),
+    "sc-gsm8k": Certaindex(threshold=0.7, at=5),
+    "sc-livecodebench": Certaindex(threshold=0.4, at=5),
+    "mcts-gsm8k": Certaindex(threshold=0.99, reward_threshold=0.4, reward="mean", at=3),
+    "mcts-asdiv": Certaindex(threshold=None, reward_threshold=0.4, reward="mean", at=3),
+    "rebase-gsm8k": Certaindex(threshold=0.85, reward_threshold=0.99, reward="max", at=16),
+    "rebase-math": Certaindex(threshold=0.75, at=16),
+    "cot-mild": ProbeConsistency(window=8),
+    "cot-low": ProbeConsistency(window=5),
+    "cot-mid": ProbeConsistency(window=3),
+    "cot-high": ProbeConsistency(window=2),
+}
+"""The paper's Table 3, and its code's effort levels for chains of thought (window = consecutive
+equal answers; the interval belongs to the algorithm)."""
+
+
+def summary(rule: type[Rule]) -> str:
+    """One line on what a rule does."""
+    return (rule.__doc__ or "").strip().splitlines()[0]
+
+
+def _from_json(row: Mapping[str, Any]) -> Rule:
+    name = row.get("rule")
+    if not isinstance(name, str):
+        raise ConfigError(f"a policy needs a field 'rule' that holds its name, got {dict(row)!r}")
+    if name not in RULES:
+        raise UnknownName("policy", name, [*RULES, *PRESETS])
+    values = dict(row)
+    if name in {"all-of", "any-of"}:
+        values["policies"] = tuple(read_policy(part) for part in row.get("policies", ()))
+    try:
+        return RULES[name].model_validate(values)
+    except ValidationError as error:
+        raise explain(error, f"policy {name!r}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _from_name(text: str) -> Rule:
+    name, _, parameters = (part.strip() for part in text.partition(":"))
+    if name in PRESETS and not parameters:
+        return PRESETS[name]
+    values: dict[str, Any] = PRESETS[name].model_dump() if name in PRESETS else {"rule": name}
+    for pair in filter(None, parameters.split(",")):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise ConfigError(f"policy {name!r}: write parameters as key=value, got {pair!r}")
+        values[key] = _value(value)
+    return _from_json(values)
+
+
+def read_policy(spec: str | Mapping[str, Any] | Rule) -> Rule:
+    """The policy that `spec` names; see the top of this module for how it may be written.
+
+    Raises:
+        UnknownName: No rule or preset of that name.
+        ConfigError: A parameter does not exist or is out of range.
+    """
+    if isinstance(spec, Rule):
+        return spec
+    if isinstance(spec, Mapping):
+        return _from_json(spec)
+    text = spec.strip()
+    if text.startswith("{"):
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"policy: not valid JSON ({error}): {text!r}") from None
+        return _from_json(row)
+    for sign, combined in (("|", AnyOf), ("&", AllOf)):
+        if sign in text:
+            parts = tuple(read_policy(part) for part in text.split(sign))
+            return combined(policies=parts)
+    return _from_name(text)

@@ -1,0 +1,59 @@
+"""Rules over one chain of thought: agreement of its probed answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field
+
+from dynasor_graph.certaindex import EPSILON, probe_certaindex
+from dynasor_graph.policies.base import Decision, Progress, Rule, go_on, terminate
+
+__all__ = ["HESITATION", "ProbeConsistency", "hesitates"]
+
+HESITATION = ("wait", "hold", "but", "okay", "no", "hmm")
+"""The words that the paper's code looks for; here they count as whole words only."""
+
+
+def hesitates(text: str, words: tuple[str, ...] = HESITATION) -> bool:
+    """Whether a response holds one of the words, as a whole word, in any case."""
+    if not words:
+        return False
+    pattern = r"\b(?:" + "|".join(map(re.escape, words)) + r")\b"
+    return re.search(pattern, text, re.IGNORECASE) is not None
+
+
+class ProbeConsistency(Rule):
+    """Stop when the last probed answers agree (paper, section 2.1: `C_k >= tau`)."""
+
+    rule: Literal["probe-consistency"] = "probe-consistency"
+    window: int = Field(3, ge=1, description="probes that are compared")
+    agreement: float = Field(1.0, gt=0, le=1, description="tau: least share of them that agree")
+    min_tokens: int = Field(0, ge=0, description="tokens of thought before a stop is allowed")
+    hesitation: Literal["omit", "fail", "ignore"] = Field(
+        "omit", description="omit the probe (paper), let the window fail (its code), or ignore"
+    )
+    words: tuple[str, ...] = HESITATION
+
+    def reads(self) -> frozenset[str]:
+        """Probes."""
+        return frozenset({"probes"})
+
+    def decide(self, progress: Progress, /) -> Decision:
+        """Looks at the newest probes, oldest first."""
+        value = self._measure(progress)
+        settled = value >= self.agreement - EPSILON and progress.probes[-1].at >= self.min_tokens
+        verdict = terminate if settled else go_on
+        return verdict(self.rule, progress, evidence=value, threshold=self.agreement)
+
+    def _measure(self, progress: Progress) -> float:
+        answers = [
+            (probe.answer, self.hesitation != "ignore" and hesitates(probe.text, self.words))
+            for probe in progress.probes
+        ]
+        if self.hesitation == "omit":
+            answers = [pair for pair in answers if not pair[1]]
+        elif any(doubt for _, doubt in answers[-self.window :]):
+            return 0.0
+        return probe_certaindex([answer for answer, _ in answers], self.window)

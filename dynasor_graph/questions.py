@@ -1,0 +1,89 @@
+"""Questions: what a run is asked, read from JSON lines: `{"id", "question", "answer"?}`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynasor_graph.errors import InputError
+
+__all__ = ["Question", "read_questions"]
+
+TEXT = ("question", "prompt", "problem")
+GOLD = ("answer", "gold", "target")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question of a run.
+
+    Attributes:
+        id: Names the program in results and traces; unique in a run.
+        text: What is asked.
+        gold: The right answer, where it is known.
+    """
+
+    id: str
+    text: str
+    gold: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InputError(f"question {self.id!r} is empty")
+
+
+def read_questions(path: Path | str) -> tuple[list[Question], list[str]]:
+    """Read a file of questions.
+
+    A line is a JSON object with `question` (or `prompt`, `problem`), and optionally `id` (default:
+    the line's number) and `answer` (or `gold`, `target`). Blank lines are passed over.
+
+    Returns:
+        The questions, and for each line that is none a message with its number: the rest still run.
+
+    Raises:
+        InputError: There is no such file, or not one line of it is a question.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    questions: dict[str, Question] = {}
+    broken: list[str] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            question = _read(line, number)
+            if question.id in questions:
+                raise InputError(f"the id {question.id!r} was used before")
+        except InputError as error:
+            broken.append(f"{path}:{number}: {error}")
+        else:
+            questions[question.id] = question
+    if not questions:
+        raise InputError("; ".join([f"{path}: no question in it", *broken[:3]]))
+    return list(questions.values()), broken
+
+
+def _read(line: str, number: int) -> Question:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON: {error.msg} at column {error.colno}") from None
+    if not isinstance(row, dict):
+        raise InputError(f"not a JSON object, but {type(row).__name__}")
+    text = _first(row, TEXT)
+    if not isinstance(text, str):
+        raise InputError(
+            f"no field 'question' with a text in it; it has {', '.join(row) or 'none'}"
+        )
+    gold = _first(row, GOLD)
+    return Question(
+        id=str(row.get("id", number)), text=text, gold=None if gold is None else str(gold)
+    )
+
+
+def _first(row: dict[str, object], names: Iterable[str]) -> object:
+    return next((row[name] for name in names if row.get(name) is not None), None)

@@ -1,0 +1,248 @@
+"""Runner: many programs on one engine, a bounded number in flight, results as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from dynasor_graph.algorithms import Algorithm, find_algorithm
+from dynasor_graph.answers import Grouping
+from dynasor_graph.budget import Usage
+from dynasor_graph.engine import Engine, engine_named, forget, register
+from dynasor_graph.errors import EngineDied, EngineError, EngineUnreachable, InputError, explain
+from dynasor_graph.executor import Context
+from dynasor_graph.questions import Question
+from dynasor_graph.results import Result
+from dynasor_graph.types import JSON, StopReason
+
+__all__ = ["Runner", "configure", "solve", "stream"]
+
+_serial = itertools.count()
+
+
+@contextmanager
+def _named(engine: Engine | str) -> Iterator[str]:
+    """A name for an engine that is given as an object, for as long as it is used."""
+    if isinstance(engine, str):
+        yield engine
+        return
+    name = f"{engine.model}#{next(_serial)}"
+    register(name, engine)
+    try:
+        yield name
+    finally:
+        forget(name)
+
+
+def configure(algorithm: str | Algorithm, **settings: Any) -> Context:
+    """An algorithm's settings, checked.
+
+    Raises:
+        ConfigError: A setting does not exist or is out of range; says which.
+    """
+    algorithm = find_algorithm(algorithm)
+    try:
+        return algorithm.settings.model_validate(settings)
+    except ValidationError as error:
+        raise explain(error, algorithm.name) from None
+
+
+async def stream(
+    question: str | Question,
+    *,
+    algorithm: str | Algorithm = "self_consistency",
+    engine: Engine | str = "default",
+    **settings: Any,
+) -> AsyncGenerator[JSON | Result, None]:
+    """Run one program and watch it: its events as they happen, and at the end its result.
+
+    Read it under `contextlib.aclosing`, so that leaving early frees the engine at once.
+
+    Args:
+        question: What is asked.
+        algorithm: Name of an algorithm, or one of your own.
+        engine: An open engine, or the name of a registered one.
+        settings: The algorithm's settings: `policy`, `budget`, `sampling`, and its own.
+
+    Yields:
+        Dicts with the key "event" (see `trace` for the kinds), then one Result.
+    """
+    if isinstance(question, str):
+        question = Question(id="question", text=question)
+    algorithm = find_algorithm(algorithm)
+    with _named(engine) as name:
+        context = configure(algorithm, engine=name, **settings)
+        run = _run_one(algorithm, context, question)
+        async with aclosing(run):
+            async for item in run:
+                yield item
+
+
+async def solve(
+    question: str | Question,
+    *,
+    algorithm: str | Algorithm = "self_consistency",
+    engine: Engine | str = "default",
+    **settings: Any,
+) -> Result:
+    """Run one program to its end; the arguments are those of `stream`.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        InputError: The question is empty or too long.
+        EngineError: The engine failed.
+    """
+    async with aclosing(stream(question, algorithm=algorithm, engine=engine, **settings)) as items:
+        async for item in items:
+            if isinstance(item, Result):
+                return item
+    raise AssertionError("a program ends with a result")
+
+
+async def _run_one(
+    algorithm: Algorithm, context: Context, question: Question
+) -> AsyncGenerator[JSON | Result, None]:
+    started = time.monotonic()
+    engine = await engine_named(context.engine)
+    settings = context.model_dump(mode="json", exclude={"engine", "account"})
+    yield {
+        "event": "program",
+        "program": question.id,
+        "question": question.text,
+        "gold": question.gold,
+        "algorithm": algorithm.name,
+        "model": engine.model,
+        "settings": settings,
+    }
+    state: JSON = {}
+    graph = algorithm.compile()
+    run = graph.astream(
+        {"question": question.text, "program": question.id},
+        context=context,
+        stream_mode=["custom", "values"],
+    )
+    async with aclosing(cast("AsyncGenerator[tuple[str, JSON], None]", run)) as parts:
+        async for mode, part in parts:
+            if mode == "custom":
+                yield part
+            else:
+                state = part
+    result = await _result(question, state, time.monotonic() - started)
+    yield {"event": "result", "program": question.id, **result.to_json()}
+    yield result
+
+
+async def _result(question: Question, state: JSON, seconds: float) -> Result:
+    answer = state["answer"]
+    correct = None
+    if question.gold is not None:
+        correct = answer is not None and await _equal(answer, question.gold)
+    return Result(
+        id=question.id,
+        question=question.text,
+        answer=answer,
+        text=state["text"],
+        certaindex=state["certaindex"],
+        stop_reason=StopReason(state["stop_reason"]),
+        usage=Usage.from_json(state["usage"]),
+        rounds=state["rounds"],
+        branches=len(state["branches"]),
+        decision=state["decision"],
+        latency_s=seconds,
+        gold=question.gold,
+        correct=correct,
+    )
+
+
+async def _equal(answer: str, gold: str) -> bool:
+    grouping = Grouping()
+    return await grouping.add(answer) == await grouping.add(gold)
+
+
+class Runner:
+    """Runs many questions through one algorithm on one engine.
+
+    Args:
+        algorithm: Name of an algorithm, or one of your own.
+        engine: An open engine, or the name of a registered one.
+        programs: Most programs in flight; each has its own window of branches.
+        on_event: Called with every event of every program: a trace's `write`, a progress bar.
+        settings: The algorithm's settings: `policy`, `budget`, `sampling`, and its own.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+
+    def __init__(
+        self,
+        algorithm: str | Algorithm = "self_consistency",
+        *,
+        engine: Engine | str = "default",
+        programs: int = 16,
+        on_event: Callable[[JSON], None] = lambda event: None,
+        **settings: Any,
+    ) -> None:
+        self.algorithm = find_algorithm(algorithm)
+        self.engine, self.programs, self.on_event = engine, programs, on_event
+        configure(
+            self.algorithm, **settings
+        )  # a wrong setting shows now, not at the first question
+        self._settings = settings
+
+    async def run(self, questions: Iterable[Question]) -> AsyncGenerator[Result, None]:
+        """The results, in the order in which the programs end.
+
+        A program that fails on its own (a prompt that is too long) gives a result with `error`;
+        the others go on. Read it under `contextlib.aclosing`: leaving early stops every program.
+
+        Raises:
+            EngineDied: The engine ended; results so far have been yielded.
+            EngineUnreachable: The server is gone.
+        """
+        waiting = iter(questions)
+        with _named(self.engine) as name:
+            context = configure(self.algorithm, engine=name, **self._settings)
+            running: set[asyncio.Task[Result]] = set()
+            try:
+                while True:
+                    for question in itertools.islice(waiting, self.programs - len(running)):
+                        work = self._attempt(context, question)
+                        running.add(asyncio.get_running_loop().create_task(work))
+                    if not running:
+                        return
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        yield task.result()
+            finally:
+                for task in running:
+                    task.cancel()
+                if running:
+                    await asyncio.wait(running)
+
+    async def _attempt(self, context: Context, question: Question) -> Result:
+        started = time.monotonic()
+        try:
+            async with aclosing(_run_one(self.algorithm, context, question)) as items:
+                async for item in items:
+                    if isinstance(item, Result):
+                        return item
+                    self.on_event(item)
+        except (EngineDied, EngineUnreachable):
+            raise
+        except (InputError, EngineError) as error:
+            failed = Result(
+                id=question.id,
+                question=question.text,
+                gold=question.gold,
+                error=f"{type(error).__name__}: {error}",
+                latency_s=time.monotonic() - started,
+            )
+            self.on_event({"event": "result", "program": question.id, **failed.to_json()})
+            return failed
+        raise AssertionError("a program ends with a result")
