@@ -6,6 +6,7 @@ A hard limit is never passed, by even one token: ask the ledger *before* the eng
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
@@ -106,6 +107,9 @@ class Limit(NamedTuple):
     source: str
 
 
+_serials = itertools.count(1)  # one count for all ledgers: no grant can pass for another's
+
+
 class Ledger:
     """Tokens spent and promised under one limit.
 
@@ -130,7 +134,6 @@ class Ledger:
         self._parent = parent
         self._open: dict[int, tuple[int, Grant | None]] = {}  # serial -> tokens, parent's grant
         self._reserved = 0
-        self._serial = 0
 
     @property
     def reserved(self) -> int:
@@ -140,7 +143,9 @@ class Ledger:
     @property
     def remaining(self) -> int | None:
         """Tokens that may still be promised, here and in all ledgers around; None: no limit."""
-        mine = None if self.limit is None else self.limit - self.usage.generated - self._reserved
+        mine = None
+        if self.limit is not None:  # a resumed program may have spent more than it now may
+            mine = max(0, self.limit - self.usage.generated - self._reserved)
         above = self._parent.remaining if self._parent else None
         return above if mine is None else mine if above is None else min(mine, above)
 
@@ -173,10 +178,10 @@ class Ledger:
         if tokens < least:
             return None
         above = self._parent.reserve(tokens, tokens) if self._parent else None
-        self._serial += 1
-        self._open[self._serial] = (tokens, above)
+        grant = Grant(tokens, next(_serials))
+        self._open[grant.serial] = (tokens, above)
         self._reserved += tokens
-        return Grant(tokens, self._serial)
+        return grant
 
     def settle(self, grant: Grant, usage: Usage) -> None:
         """Report what a request really used, and give the rest back.

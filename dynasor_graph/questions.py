@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def read_questions(path: Path | str) -> tuple[list[Question], list[str]]:
         raise InputError(f"{path}: no such file")
     questions: dict[str, Question] = {}
     broken: list[str] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         try:
@@ -67,9 +68,16 @@ def read_questions(path: Path | str) -> tuple[list[Question], list[str]]:
     return list(questions.values()), broken
 
 
-def _read(line: str, number: int) -> Question:
+def _lines(path: Path) -> list[bytes]:
+    """As bytes: text would also be split at U+2028, which may stand in a JSON string as it is."""
+    return path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+
+
+def _read(line: bytes, number: int) -> Question:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON: {error.msg} at column {error.colno}") from None
     if not isinstance(row, dict):
@@ -81,7 +89,9 @@ def _read(line: str, number: int) -> Question:
         )
     gold = _first(row, GOLD)
     return Question(
-        id=str(row.get("id", number)), text=text, gold=None if gold is None else str(gold)
+        id=str(number if row.get("id") is None else row["id"]),
+        text=text,
+        gold=None if gold is None else str(gold),
     )
 
 

@@ -124,7 +124,7 @@ class ResultsFile:
         self.path = Path(path)
         self.run = fingerprint(run)
         self.done: list[Result] = []
-        self._settings = run
+        self.settings = run
         self._file: IO[str] | None = None
         if self.path.exists() and self.path.stat().st_size:
             if not resume:
@@ -132,20 +132,24 @@ class ResultsFile:
                     f"{self.path} is there already: continue it with --resume, or name another file"
                 )
             cut_torn_line(self.path)
-            self.done = [r for r in self._read() if r.error is None]
+            self.done = [r for r in self.all() if r.error is None]
+
+    def all(self) -> list[Result]:
+        """What the file holds now, the newest of each question, failed ones too."""
+        return list(self._read()) if self.path.exists() else []
 
     def _read(self) -> Sequence[Result]:
         found: dict[str, Result] = {}
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(self.path.read_bytes().splitlines(), start=1):
             try:
                 row = json.loads(line)
                 run, result = row["run"], Result.from_json(row)
-            except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError):
                 raise InputError(f"{self.path}:{number}: not a result of a run") from None
             if run != self.run:
                 raise ResumeMismatch(
                     f"{self.path} belongs to another run ({run}; this one is {self.run}: "
-                    f"{_short(self._settings)}): name another file, or repeat that run's settings"
+                    f"{_short(self.settings)}): name another file, or repeat that run's settings"
                 )
             found[result.id] = result
         return list(found.values())

@@ -142,14 +142,14 @@ def read_trace(path: Path | str) -> dict[str, ProgramTrace]:
 def _rows(path: Path) -> Iterator[tuple[int, JSON]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:  # a crash may tear a character, too
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                if not line.endswith("\n"):
+            except ValueError as error:  # JSON or UTF-8
+                if not line.endswith(b"\n"):
                     return  # torn by a crash
-                raise InputError(f"{path}:{number}: not JSON: {error.msg}") from None
+                raise InputError(f"{path}:{number}: not JSON: {error}") from None
             if not isinstance(row, dict):
                 raise InputError(f"{path}:{number}: not a JSON object")
             yield number, row

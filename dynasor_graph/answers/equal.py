@@ -12,16 +12,28 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 
 __all__ = ["math_equal"]
 
-SECONDS = 5.0
-
 
 class _Child:
-    """The comparing process: started at the first use, replaced when it hangs or dies."""
+    """The comparing process: started at the first use, replaced when it hangs or dies.
 
-    def __init__(self) -> None:
+    Args:
+        command: What is run: reads a pair of answers a line, writes `true` or `false`.
+        seconds: Longest wait for a verdict.
+        start: Longest wait for the first one, which includes the imports.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] = (sys.executable, "-m", "dynasor_graph.answers.verify"),
+        *,
+        seconds: float = 5.0,
+        start: float = 60.0,
+    ) -> None:
+        self._command, self._seconds, self._start = command, seconds, start
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._warm = False
@@ -29,8 +41,8 @@ class _Child:
     def ask(self, a: str, b: str) -> bool:
         with self._lock:
             process = self._alive()
-            # The first answer includes the imports.
-            timer = threading.Timer(SECONDS if self._warm else 60.0, process.kill)
+            limit = self._seconds if self._warm else self._start
+            timer = threading.Timer(limit, process.kill)
             timer.start()
             try:
                 if process.stdin is None or process.stdout is None:
@@ -51,7 +63,7 @@ class _Child:
         if self._process is None or self._process.poll() is not None:
             self._warm = False
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dynasor_graph.answers.verify"],
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

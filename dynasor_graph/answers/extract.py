@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, assert_never
 
+from dynasor_graph.answers.normal import normalise
+
 __all__ = ["Extraction", "extract_answer", "probed_answer"]
 
 Extraction = Literal["auto", "boxed", "phrase", "number"]
 """Where a task's answers stand. `auto` tries boxed, then phrase, then number."""
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_PHRASE = re.compile(r"\banswer\s*(?:is|:|=)\s*:?\s*(?P<answer>[^\n]+)", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?![\w])")
+_PHRASE = re.compile(r"\banswer\s*(?:is\b|:|=)\s*:?\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?!\w|[./]\d)")
 
 
 def _unclosed(text: str) -> int | None:
@@ -38,10 +40,10 @@ def probed_answer(response: str) -> str | None:
     r"""The answer in a response to a probe that ends in `\boxed{`: the text up to its closing brace.
 
     Returns:
-        None if the brace never closes or nothing stands before it.
+        None if the brace never closes or nothing stands before it (`\text{}` is nothing, too).
     """
     end = _unclosed(response)
-    return None if end is None else response[:end].strip() or None
+    return response[:end].strip() if end and normalise(response[:end]) else None
 
 
 def _boxed(text: str) -> str | None:
@@ -53,11 +55,13 @@ def _boxed(text: str) -> str | None:
 
 
 def _phrase(text: str) -> str | None:
-    found = _PHRASE.findall(text)
-    if not found:
-        return None
-    sentence = re.split(r"\.(?:\s|$)", found[-1], maxsplit=1)[0]
-    return _boxed(sentence) or sentence.strip(" \t*$`\"'.:") or None
+    for phrase in reversed(list(_PHRASE.finditer(text))):
+        line = text[phrase.end() :].partition("\n")[0]
+        sentence = re.split(r"\.(?:\s|$)", line, maxsplit=1)[0]
+        answer = _boxed(sentence) or sentence.strip(" \t*$`\"'.:")
+        if normalise(answer):
+            return answer
+    return None
 
 
 def _number(text: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from dynasor_graph.answers.equal import math_equal
 from dynasor_graph.answers.normal import as_number, normalise
@@ -15,7 +16,7 @@ class Grouping:
 
     Always a true partition: where an answer equals two classes, they become one (union-find). An
     answer is compared with one representative of each class, and only if neither its normal form
-    nor its value as a number decides.
+    nor its value as a number decides. An answer with nothing in it equals none, not even another.
     """
 
     def __init__(self) -> None:
@@ -27,16 +28,14 @@ class Grouping:
     async def add(self, answer: str) -> int:
         """The class of `answer`; a new one if it equals none. Comparing happens off the event loop."""
         form = normalise(answer)
+        same: list[int] = []
+        compared = 0
+        # Other branches may bring new classes, or this very answer, while this one waits.
+        while compared < len(self._parent) and form not in self._by_form:
+            new = range(compared, len(self._parent))
+            compared = len(self._parent)
+            same += await self._equal_among(form, [i for i in new if self._parent[i] == i])
         if form in self._by_form:
-            return self._root(self._by_form[form])
-        known = [i for i in range(len(self._parent)) if self._parent[i] == i]
-        unclear = [i for i in known if self._differs(form, self._form[i]) is None]
-        same = [i for i in known if self._differs(form, self._form[i]) is False]
-        if unclear:
-            pairs = [(self._form[i], form) for i in unclear]
-            found = await asyncio.to_thread(lambda: [math_equal(a, b) for a, b in pairs])
-            same += [i for i, equal in zip(unclear, found, strict=True) if equal]
-        if form in self._by_form:  # another branch brought the same answer while this one waited
             return self._root(self._by_form[form])
         if not same:
             self._parent.append(len(self._parent))
@@ -46,8 +45,19 @@ class Grouping:
         first = min(self._root(i) for i in same)
         for i in same:
             self._parent[self._root(i)] = first
-        self._by_form[form] = first
+        if form:
+            self._by_form[form] = first
         return first
+
+    async def _equal_among(self, form: str, classes: Sequence[int]) -> list[int]:
+        told = {i: self._differs(form, self._form[i]) for i in classes}
+        same = [i for i, differs in told.items() if differs is False]
+        unclear = [i for i, differs in told.items() if differs is None]
+        if unclear:
+            pairs = [(self._form[i], form) for i in unclear]
+            found = await asyncio.to_thread(lambda: [math_equal(a, b) for a, b in pairs])
+            same += [i for i, equal in zip(unclear, found, strict=True) if equal]
+        return same
 
     def root(self, number: int) -> int:
         """The number that the class goes by now: classes may have been joined since."""
@@ -65,6 +75,8 @@ class Grouping:
     @staticmethod
     def _differs(a: str, b: str) -> bool | None:
         """True or False where the normal forms decide, None where mathematics has to."""
+        if not a or not b:
+            return True
         x, y = as_number(a), as_number(b)
         if x is not None and y is not None:
             return x != y

@@ -2,16 +2,26 @@
 
 from dynasor_graph.engine.base import Engine, check_fits, complete
 from dynasor_graph.engine.fake import FakeEngine
-from dynasor_graph.engine.names import DEFAULT, engine_named, forget, open_engine, register
+from dynasor_graph.engine.names import (
+    DEFAULT,
+    KINDS,
+    engine_named,
+    forget,
+    make_engine,
+    open_engine,
+    register,
+)
 
 __all__ = [
     "DEFAULT",
     "Engine",
     "FakeEngine",
+    "KINDS",
     "check_fits",
     "complete",
     "engine_named",
     "forget",
+    "make_engine",
     "open_engine",
     "register",
 ]

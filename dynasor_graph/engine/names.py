@@ -12,11 +12,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+from dynasor_graph.abacus import BUNDLED
 from dynasor_graph.engine.base import Engine
 from dynasor_graph.engine.fake import FakeEngine
-from dynasor_graph.errors import ConfigError
+from dynasor_graph.errors import ConfigError, UnknownName
 
-__all__ = ["DEFAULT", "engine_named", "forget", "open_engine", "register"]
+__all__ = ["DEFAULT", "KINDS", "engine_named", "forget", "make_engine", "open_engine", "register"]
 
 DEFAULT = "default"
 """The name that a graph asks for if its context names none."""
@@ -25,6 +26,10 @@ _engines: dict[str, Engine | Callable[[], Engine]] = {}
 _opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
     weakref.WeakKeyDictionary()
 )
+
+
+KINDS = ("vllm", "openai", "fake")
+"""The kinds of engine there are."""
 
 
 def open_engine(spec: str = "abacus-7m", **options: Any) -> Engine:
@@ -38,22 +43,44 @@ def open_engine(spec: str = "abacus-7m", **options: Any) -> Engine:
     Raises:
         ConfigError: An option does not exist or is out of range.
     """
-    kind: Callable[..., Engine]
-    arguments: tuple[str, ...]
     if spec.startswith(("http://", "https://")):
-        from dynasor_graph.engine.openai import OpenAIEngine
+        return make_engine("openai", url=spec, **options)
+    return make_engine("fake" if spec == "fake" else "vllm", model=spec, **options)
 
-        kind, arguments = OpenAIEngine, (spec,)
-    elif spec == "fake":
-        kind, arguments = FakeEngine, ()
-    else:
+
+def make_engine(
+    kind: str, *, model: str = "abacus-7m", url: str | None = None, **options: Any
+) -> Engine:
+    """An engine of a kind, not yet open.
+
+    Args:
+        kind: One of `KINDS`.
+        model: For vllm: a bundled name, a folder or a hub name. For openai: the server's model;
+            a bundled name stands for the first model that the server lists.
+        url: Of the server, for openai.
+        options: Passed to the engine's constructor.
+
+    Raises:
+        UnknownName: There is no such kind.
+        ConfigError: `url` is missing or too much, or an option does not exist.
+    """
+    if kind not in KINDS:
+        raise UnknownName("engine", kind, KINDS)
+    if (url is not None) != (kind == "openai"):
+        cure = "give it a url" if url is None else "leave the url out, or take engine 'openai'"
+        raise ConfigError(f"engine {kind!r}: {cure}")
+    try:
+        if kind == "fake":
+            return FakeEngine(**options)
+        if url is not None:
+            from dynasor_graph.engine.openai import OpenAIEngine
+
+            return OpenAIEngine(url, model=None if model in BUNDLED else model, **options)
         from dynasor_graph.engine.vllm import VllmEngine
 
-        kind, arguments = VllmEngine, (spec,)
-    try:
-        return kind(*arguments, **options)
+        return VllmEngine(model, **options)
     except TypeError as error:
-        raise ConfigError(f"engine {spec!r}: {error}") from None
+        raise ConfigError(f"engine {kind!r}: {error}") from None
 
 
 def register(name: str, engine: Engine | Callable[[], Engine]) -> None:

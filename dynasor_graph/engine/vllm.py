@@ -8,8 +8,10 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+import warnings
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -32,8 +34,20 @@ SMALL_MODEL = 1 << 30
 """Bytes of weights up to which the CPU build starts without compiling: compiling takes 40 s, and
 was no faster for small models."""
 
+FAST_START = {
+    # One thread: with more, spinning barriers cost more than a small model's work.
+    "OMP_NUM_THREADS": "1",
+    "TORCH_COMPILE_DISABLE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+"""Environment in which the CPU build starts fast."""
+
 _REASON: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "terminated"}
 _T = TypeVar("_T")
+
+_starting = threading.Lock()
+"""Held while an engine starts: it changes the environment and the warning filters, and forks."""
 
 
 class VllmEngine:
@@ -47,6 +61,8 @@ class VllmEngine:
         max_num_seqs: Most requests in the running batch.
         fast_start: CPU only: no torch.compile, one process less, forked: 12 s instead of 40 to
             60. By default for models below 1 GiB.
+        verbose: Show what vLLM and torch print: log lines, progress bars and warnings. They decide
+            at import, so the first engine of a process decides for all of them.
         engine_args: Anything else that vLLM's `AsyncEngineArgs` takes.
 
     Raises:
@@ -61,6 +77,7 @@ class VllmEngine:
         *,
         max_num_seqs: int = 256,
         fast_start: bool | None = None,
+        verbose: bool = False,
         **engine_args: Any,
     ) -> None:
         if importlib.util.find_spec("vllm") is None:
@@ -70,7 +87,7 @@ class VllmEngine:
         self.model = Path(model).name
         self.context = self.block = 0  # known once it is open
         self._args = {"max_num_seqs": max_num_seqs, **engine_args}
-        self._fast_start = fast_start
+        self._fast_start, self._verbose = fast_start, verbose
         self._active: dict[Request, str] = {}
         self._serial = itertools.count()
         self._load = Load()
@@ -80,7 +97,7 @@ class VllmEngine:
         self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
         try:
             await asyncio.to_thread(self._start)
-        except (ValueError, RuntimeError, OSError, TypeError, AssertionError) as error:
+        except Exception as error:
             self._loop.close()
             raise EngineStartError(f"vLLM could not start {self.model!r}: {error}") from error
         self._thread.start()
@@ -99,48 +116,56 @@ class VllmEngine:
         self._loop.run_forever()
 
     def _start(self) -> None:
+        with _starting, warnings.catch_warnings():
+            if not self._verbose:
+                warnings.simplefilter("ignore")
+            self._start_alone()
+
+    def _start_alone(self) -> None:
         fast = self._set_environment()
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        args: dict[str, Any] = {"model": self._path, "scheduling_policy": "priority"} | self._args
+        args: dict[str, Any] = {"model": self._path, "scheduling_policy": "priority"}
+        args["use_tqdm_on_load"] = self._verbose
         if fast:
-            args = {"enforce_eager": True, "block_size": 32} | args
+            args |= {"enforce_eager": True, "block_size": 32}
         _register_llama(self._path)
+        args |= self._args
         config = AsyncEngineArgs(disable_log_stats=True, **args).create_engine_config()
         if fast:
             # vLLM asks for spawn on the CPU; a forked engine process inherits the imports (10 s).
             os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-        self._llm = AsyncLLM.from_vllm_config(
-            config, stat_loggers=[_stat_logger(self)], disable_log_stats=True
-        )
+        with _one_thread() if fast else nullcontext():
+            self._llm = AsyncLLM.from_vllm_config(
+                config, stat_loggers=[_stat_logger(self)], disable_log_stats=True
+            )
         self._tokenizer = self._llm.get_tokenizer()
         self._end = set(_end_tokens(self._llm, self._tokenizer))
         self.context = config.model_config.max_model_len
         self.block = config.cache_config.block_size
 
     def _set_environment(self) -> bool:
-        """Set what vLLM reads at import; whether to start fast."""
-        defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
-        if Path(self._path).is_dir():
+        """Set what vLLM and torch read at import; whether to start fast."""
+        path = Path(self._path)
+        defaults = {"VLLM_NO_USAGE_STATS": "1"}
+        if not self._verbose:
+            # The first lines come before vLLM has set up its logger.
+            if "VLLM_LOGGING_LEVEL" not in os.environ:
+                logging.getLogger("vllm").setLevel(logging.ERROR)
+            defaults |= {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+        if path.is_dir():
             defaults["HF_HUB_OFFLINE"] = "1"
-        for key, value in defaults.items():
-            os.environ.setdefault(key, value)
-        import torch
-
-        if torch.cuda.is_available():
-            os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        _set_defaults(defaults)
+        if _has_gpu():
+            _set_defaults({"VLLM_WORKER_MULTIPROC_METHOD": "spawn"})
             return False
-        weights = sum(p.stat().st_size for p in Path(self._path).glob("*.safetensors"))
+        weights = sum(p.stat().st_size for p in path.glob("*.safetensors"))
         fast = self._fast_start
         if fast is None:
-            fast = Path(self._path).is_dir() and weights < SMALL_MODEL
+            fast = path.is_dir() and weights < SMALL_MODEL
         if fast:
-            # One thread: with more, spinning barriers cost more than a small model's work.
-            for key in ("OMP_NUM_THREADS", "TORCH_COMPILE_DISABLE"):
-                os.environ.setdefault(key, "1")
-            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+            _set_defaults(FAST_START)
         return fast
 
     async def _shut_down(self) -> None:
@@ -251,6 +276,39 @@ def _find(model: str) -> str:
     return model
 
 
+def _has_gpu() -> bool:
+    """Whether torch finds a GPU; asked only where there is a device for one.
+
+    On the CPU torch must not be imported before its environment is set.
+    """
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _set_defaults(environment: Mapping[str, str]) -> None:
+    for key, value in environment.items():
+        os.environ.setdefault(key, value)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread, also where it was imported before its environment was set.
+
+    What is forked meanwhile keeps this. With more threads OpenMP hangs in a forked process.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _register_llama(path: str) -> None:
     """Spare vLLM the look at its model class in a process of its own: 14 s at the first start."""
     config = Path(path) / "config.json"
@@ -258,7 +316,6 @@ def _register_llama(path: str) -> None:
         from vllm import ModelRegistry
         from vllm.model_executor.models.llama import LlamaForCausalLM
 
-        logging.getLogger("vllm").setLevel(logging.ERROR)
         ModelRegistry.register_model("LlamaForCausalLM", LlamaForCausalLM)
 
 

@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 from langgraph.runtime import Runtime
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dynasor_graph.answers import Extraction
 from dynasor_graph.budget import Budget
 from dynasor_graph.engine import DEFAULT
+from dynasor_graph.errors import explain
 from dynasor_graph.policies import Rule, read_policy
 from dynasor_graph.types import Sampling
 
@@ -66,6 +74,9 @@ def resolve(runtime: Runtime[Any], kind: type[C]) -> C:
     Its own context counts first. As a subgraph a graph is handed its parent's context, whatever
     that is: then the parent's `dynasor` (attribute or key), then what a parent of this library
     shares, then the defaults.
+
+    Raises:
+        ConfigError: What the parent gives is no setting of this graph, or out of range.
     """
     given = runtime.context
     if isinstance(given, kind):
@@ -77,5 +88,12 @@ def resolve(runtime: Runtime[Any], kind: type[C]) -> C:
         if isinstance(found, Context):
             # Only what was set: an algorithm keeps its own defaults for the rest.
             shared = found.model_fields_set & set(Context.model_fields)
-            return kind(**{name: getattr(found, name) for name in shared})
-    return kind.model_validate(inner) if isinstance(inner, Mapping) else kind()
+            return _checked(kind, {name: getattr(found, name) for name in shared})
+    return _checked(kind, inner if isinstance(inner, Mapping) else {})
+
+
+def _checked(kind: type[C], values: Mapping[str, Any]) -> C:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, kind.__name__) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -144,7 +145,7 @@ class Rule(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Make the rule known by its name, a user's own rules too."""
         super().__pydantic_init_subclass__(**kwargs)
-        if "rule" in cls.model_fields:
+        if "rule" in inspect.get_annotations(cls):  # its own name, not one that it inherits
             RULES[str(cls.model_fields["rule"].default)] = cls
 
     def reads(self) -> frozenset[str]:

