@@ -2,4 +2,5 @@
 
 from dynasor_graph.cli import main
 
-main()
+if __name__ == "__main__":  # vLLM's engine process imports this module again
+    main()

@@ -201,3 +201,16 @@ class Ledger:
         self.usage += usage
         if self._parent is not None and above is not None:
             self._parent.settle(above, usage)
+
+    def close(self) -> None:
+        """Count as spent what is still promised: its requests failed or were cancelled.
+
+        What they generated is not known; only so is no limit passed, and nobody waits for it.
+        """
+        for tokens, above in self._open.values():
+            lost = Usage(terminated=tokens)
+            self._reserved -= tokens
+            self.usage += lost
+            if self._parent is not None and above is not None:
+                self._parent.settle(above, lost)
+        self._open.clear()

@@ -44,7 +44,7 @@ _SAMPLE: JSON = {
     "sampling": {"temperature": 0.7, "max_tokens": 400, "seed": 1},
 }
 _THINK: JSON = {
-    "interval": 32,
+    "interval": 64,
     "answer_tokens": 24,
     "probe_tokens": 8,
     "sampling": {"temperature": 0.7, "max_tokens": 600, "seed": 1},
@@ -57,7 +57,7 @@ PLANS: dict[str, list[Plan]] = {
     ],
     "cot": [
         Plan(algorithm="cot", policy=policy, settings=_THINK, programs=48)
-        for policy in ("fixed", "probe-consistency:window=3")
+        for policy in ("fixed", "probe-consistency:window=2")
     ],
 }
 """What the demo compares, by algorithm. Branch seeds are fixed: policies see the same first samples,

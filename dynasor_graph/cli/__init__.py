@@ -40,11 +40,18 @@ def _version(
         raise typer.Exit
 
 
-def main() -> None:
-    """Run the command line. A user's mistake ends with one line and status 2, never a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. A user's mistake ends with one line and status 2, never a traceback.
+
+    Status 1: some programs failed or some lines were no questions; 2: wrong input; 3: the engine
+    failed; 130: interrupted.
+
+    Args:
+        arguments: Instead of the process's own.
+    """
     os.environ.setdefault("LANGSMITH_TRACING", "false")
     try:
-        app()
+        app(arguments)
     except EngineError as error:
         _fail(error, 3)
     except DynasorError as error:

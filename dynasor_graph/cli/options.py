@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,7 +92,7 @@ def settings_of(
     """The algorithm's settings that these options ask for; what was not given keeps its default.
 
     Raises:
-        ConfigError: A `--set` is not key=value.
+        ConfigError: A `--set` is not key=value, or names no setting of an algorithm.
     """
     budget = {"tokens": tokens, "seconds": seconds, "concurrency": window}
     sampling = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
@@ -103,7 +104,10 @@ def settings_of(
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set takes key=value, got {pair!r}")
-        _put(settings, key.strip().replace("-", "_").split("."), value)
+        path = key.strip().replace("-", "_").split(".")
+        if path[0] in {"algorithm", "engine"}:  # no settings of an algorithm: options of their own
+            raise ConfigError(f"--set {path[0]}: use the option --{path[0]} instead")
+        _put(settings, path, value)
     return {key: value for key, value in settings.items() if value is not None}
 
 
@@ -116,6 +120,8 @@ def _put(settings: dict[str, Any], path: list[str], text: str) -> None:
     for name in path[:-1]:
         settings[name] = settings.get(name) or {}
         settings = settings[name]
+        if not isinstance(settings, dict):
+            raise ConfigError(f"--set {'.'.join(path)}: {name} is {settings!r}, which has no parts")
     settings[path[-1]] = value
 
 
@@ -127,4 +133,8 @@ def engine_of(engine: str | None, model: str, url: str | None) -> Engine:
     """
     from dynasor_graph.engine import make_engine
 
-    return make_engine(engine or ("openai" if url else "vllm"), model=model, url=url)
+    kind = engine or ("openai" if url else "vllm")
+    key = os.environ.get("DYNASOR_API_KEY")
+    return make_engine(
+        kind, model=model, url=url, **({"api_key": key} if key and kind == "openai" else {})
+    )

@@ -15,7 +15,13 @@ _accounts: dict[str, Ledger] = {}
 
 @contextmanager
 def open_account(name: str, tokens: int | None) -> Iterator[Ledger]:
-    """A ledger that all programs with `Context.account = name` also have to ask, while inside."""
+    """A ledger that all programs with `Context.account = name` also have to ask, while inside.
+
+    Raises:
+        ConfigError: An account of that name is open already.
+    """
+    if name in _accounts:
+        raise ConfigError(f"account {name!r} is open already: give this run another name")
     _accounts[name] = ledger = Ledger(tokens, source="run")
     try:
         yield ledger

@@ -156,9 +156,9 @@ class Program(Generic[C]):
                     jobs[job] = (index, grant)
                     index += 1
                 if not jobs:
-                    if self._may_launch(index, cap, 0) and self.ledger.promised_elsewhere:
+                    if self._may_launch(index, cap, 0) and self._may_get(tokens):
                         # Other programs hold what is left of the run's budget; they will return some.
-                        await asyncio.sleep(0.01)
+                        await self._wait_a_little()
                         continue
                     break
                 if (finished := await self._next(arrived)) is None:
@@ -397,6 +397,19 @@ class Program(Generic[C]):
             return tokens
         return min(tokens, max(1, round(self.tally.mean_tokens)))
 
+    def _may_get(self, tokens: int) -> bool:
+        """Whether other programs hold tokens of the run that would make a branch possible here."""
+        limit = self.ledger.limit
+        own = tokens if limit is None else limit - self.ledger.usage.generated
+        return own >= self._least(tokens, busy=False) and self.ledger.promised_elsewhere
+
+    async def _wait_a_little(self) -> None:
+        limit = self.settings.budget.seconds
+        if limit is not None and self.seconds >= limit:
+            await self.stop(StopReason.DEADLINE)
+        else:
+            await asyncio.sleep(0.01)
+
     def _opens_round(self, index: int, cap: int) -> bool:
         if self.decision is None or self.decision.verdict != "branch" or index >= cap:
             return False
@@ -481,4 +494,5 @@ async def program(
     try:
         yield opened
     finally:
+        opened.ledger.close()
         del _live[opened.key]

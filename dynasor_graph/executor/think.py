@@ -20,7 +20,7 @@ from dynasor_graph.certaindex import probe_certaindex
 from dynasor_graph.executor.program import Program, prompt_usage
 from dynasor_graph.executor.state import Branch
 from dynasor_graph.policies import Probe, Progress
-from dynasor_graph.types import Completion, Request
+from dynasor_graph.types import Completion, FinishReason, Request
 
 __all__ = ["ProbeRow", "Probing", "Thought", "think"]
 
@@ -118,7 +118,7 @@ class _Chain:
         self.ledger = Ledger(most, source="branch")
         self.grouping = Grouping()
         self.observed: list[Probe] = []
-        self.probed_at = 0
+        self.probed_at = thought.probes[-1]["at"] if thought.probes else 0
         self.asked: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
         self.running: set[Request] = set()
         self.over = False
@@ -136,10 +136,11 @@ class _Chain:
         async with asyncio.TaskGroup() as group:
             observer = group.create_task(self._observe_in_order())
             whole = await self._read(request, group)
-            self.over = True
-            # Probes that are not answered yet say nothing about a chain that has ended.
-            for probe in list(self.running):
-                group.create_task(self.p.engine.abort(probe))
+            self.over = self._is_over(whole.finish_reason)
+            if self.over:
+                # Probes that are not answered yet say nothing about a chain that has ended.
+                for probe in list(self.running):
+                    group.create_task(self.p.engine.abort(probe))
             self.asked.put_nowait(None)
             await observer
         # A chain that was stopped is still what the answer is made of: not waste, but main.
@@ -172,11 +173,19 @@ class _Chain:
                     whole.add(delta)
                     self.now.token_ids.extend(delta.token_ids)
                     self.now.text += delta.text
-                    ended = delta.finish_reason is not None or self.how.closed in self.now.text
-                    if every and not ended and len(self.now.token_ids) >= due:
-                        self._probe(group)
+                    if every and len(self.now.token_ids) >= due:
                         due = len(self.now.token_ids) + every
+                        if not self._is_over(delta.finish_reason):
+                            self._probe(group)
         return whole
+
+    def _is_over(self, reason: FinishReason | None) -> bool:
+        """Whether there is nothing more to probe: a round that was cut at its limit goes on."""
+        return (
+            reason in {"stop", "terminated"}
+            or self.how.closed in self.now.text
+            or len(self.now.token_ids) >= self.how.cap
+        )
 
     def _probe(self, group: asyncio.TaskGroup) -> None:
         """Start a probe on the longest cut of which all blocks can be found in the cache."""

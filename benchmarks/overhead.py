@@ -1,0 +1,212 @@
+"""Overhead: the same requests through graph and executor, and straight to vLLM's AsyncLLM.
+
+    python -m benchmarks.overhead [--part engine|executor|both] [--json]
+
+engine: real vLLM, the bundled model; both sides in one process, in turn, the same seeds, the same
+number in flight (bar: tokens/s ratio at least 0.95).
+executor: the scripted engine, 1,000 branches in flight; CPU time of one branch through graph and
+executor, less what the scripted engine itself costs (bar: 1 ms).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from contextlib import aclosing
+from typing import Any
+
+import dynasor_graph as dg
+from benchmarks.output import show
+from dynasor_graph.demo import demo_questions
+from dynasor_graph.engine.vllm import VllmEngine
+
+BRANCHES = 20
+
+
+def settings(window: int) -> dict[str, Any]:
+    """Full budget: nothing is stopped, so that both sides generate the same."""
+    return {
+        "policy": "fixed",
+        "branches": BRANCHES,
+        "budget": {"concurrency": window},
+        "sampling": {"temperature": 0.7, "max_tokens": 300, "seed": 1},
+    }
+
+
+class Recorded:
+    """An engine that passes everything through and keeps the requests."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.requests: list[dg.Request] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def stream(self, request: dg.Request) -> Any:
+        self.requests.append(request)
+        return self.inner.stream(request)
+
+
+async def through_graph(
+    engine: Any, questions: list[dg.Question], programs: int, window: int
+) -> tuple[int, float]:
+    """Tokens and seconds of all questions through LangGraph and the executor."""
+    runner = dg.Runner(engine=engine, programs=programs, **settings(window))
+    started, tokens = time.perf_counter(), 0
+    async with aclosing(runner.run(questions)) as results:
+        async for result in results:
+            tokens += result.usage.generated
+    return tokens, time.perf_counter() - started
+
+
+async def straight(
+    engine: VllmEngine, requests: list[list[dg.Request]], programs: int, window: int
+) -> tuple[int, float]:
+    """The same requests straight to AsyncLLM, in its own loop, in the same shape."""
+    from vllm.inputs import tokens_input
+
+    from dynasor_graph.engine.vllm import _sampling_params
+
+    tokens = 0
+
+    async def one(request: dg.Request, slots: asyncio.Semaphore) -> None:
+        nonlocal tokens
+        async with slots:
+            prompt = tokens_input(list(request.tokens))
+            name = f"bare-{id(request)}-{time.perf_counter_ns()}"
+            params = _sampling_params(request)
+            async for output in engine._llm.generate(prompt, params, request_id=name):
+                tokens += len(output.outputs[0].token_ids)
+
+    async def program(own: list[dg.Request], places: asyncio.Semaphore) -> None:
+        async with places, asyncio.TaskGroup() as group:
+            slots = asyncio.Semaphore(window)
+            for request in own:
+                group.create_task(one(request, slots))
+
+    async def everything() -> None:
+        places = asyncio.Semaphore(programs)
+        async with asyncio.TaskGroup() as group:
+            for own in requests:
+                group.create_task(program(own, places))
+
+    started = time.perf_counter()
+    await engine._there(everything())
+    return tokens, time.perf_counter() - started
+
+
+async def engine_rows(count: int, programs: int, window: int, repeat: int) -> list[dict[str, Any]]:
+    """Both sides in turn, and the ratio of their speeds."""
+    questions = demo_questions(count, seed=7)
+    async with VllmEngine("abacus-7m") as engine:
+        recorded = Recorded(engine)
+        await through_graph(recorded, questions, programs, window)  # warms up, and records
+        by_program: dict[str, list[dg.Request]] = {}
+        for request in recorded.requests:
+            by_program.setdefault(request.program, []).append(request)
+        requests = list(by_program.values())
+        ratios: list[float] = []
+        sides: dict[str, list[float]] = {"graph": [0, 0.0], "straight": [0, 0.0]}
+        for _ in range(repeat):
+            a = await straight(engine, requests, programs, window)
+            b = await through_graph(engine, questions, programs, window)
+            ratios.append((b[0] / b[1]) / (a[0] / a[1]))
+            for name, (tokens, seconds) in (("straight", a), ("graph", b)):
+                sides[name][0] += tokens
+                sides[name][1] += seconds
+    in_flight = programs * window
+    rows: list[dict[str, Any]] = [
+        {
+            "side": name,
+            "in_flight": in_flight,
+            "tokens": int(tokens),
+            "seconds": round(seconds, 2),
+            "tokens_per_s": round(tokens / seconds),
+            "ratio": "",
+        }
+        for name, (tokens, seconds) in sides.items()
+    ]
+    rows.append(
+        {
+            "side": "graph / straight (median of pairs)",
+            "in_flight": in_flight,
+            "tokens": "",
+            "seconds": "",
+            "tokens_per_s": "",
+            "ratio": round(statistics.median(ratios), 3),
+        }
+    )
+    return rows
+
+
+async def executor_rows(in_flight: int, window: int) -> list[dict[str, Any]]:
+    """CPU of one branch at `in_flight`, with and without graph and executor."""
+    reply = "Let me see. " * 20 + "The answer is \\boxed{4}."
+    questions = [dg.Question(id=str(i), text=f"{i} + 1?") for i in range(2 * in_flight // window)]
+    rows: list[dict[str, Any]] = []
+    async with dg.FakeEngine([reply]) as engine:
+        prompt = tuple(await engine.render([{"role": "user", "content": "1 + 1?"}]))
+        for side in ("scripted engine alone", "graph + executor"):
+            started, done = time.process_time(), 0
+            if side == "graph + executor":
+                runner = dg.Runner(engine=engine, programs=in_flight // window, **settings(window))
+                async with aclosing(runner.run(questions)) as results:
+                    async for result in results:
+                        done += result.branches
+            else:
+                slots = asyncio.Semaphore(in_flight)
+
+                async def one(slots: asyncio.Semaphore = slots) -> None:
+                    async with slots:
+                        await dg.complete(engine, dg.Request(tokens=prompt, max_tokens=300))
+
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(len(questions) * BRANCHES):
+                        group.create_task(one())
+                done = len(questions) * BRANCHES
+            cpu = time.process_time() - started
+            rows.append(
+                {"side": side, "in_flight": in_flight, "branches": done, "cpu_ms": 1e3 * cpu / done}
+            )
+    own = rows[1]["cpu_ms"] - rows[0]["cpu_ms"]
+    rows.append(
+        {
+            "side": "graph + executor, own share",
+            "in_flight": in_flight,
+            "branches": "",
+            "cpu_ms": own,
+        }
+    )
+    return [{**row, "cpu_ms": round(row["cpu_ms"], 3)} for row in rows]
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--part", choices=("engine", "executor", "both"), default="both")
+    parser.add_argument("--questions", type=int, default=32)
+    parser.add_argument("--programs", type=int, default=16)
+    parser.add_argument("--window", type=int, default=4)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--json", action="store_true", dest="json_out")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    if options.part != "engine":
+        rows += asyncio.run(executor_rows(1000, 8))
+    if options.part != "executor":
+        work = engine_rows(options.questions, options.programs, options.window, options.repeat)
+        rows += asyncio.run(work)
+    if options.json_out:
+        show("overhead", rows, json_out=True)
+        return
+    for columns in ("cpu_ms", "tokens_per_s"):
+        part = [row for row in rows if columns in row]
+        if part:
+            show(f"overhead: {columns}", part, json_out=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The command line: what it prints, what it writes, and what it says to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dynasor_graph.cli import main
+
+QUESTIONS = [
+    '{"id": "a", "question": "6 * 7?", "answer": 42}',
+    '{"id": "b", "question": "6 * 8?", "answer": "48"}',
+]
+
+
+def call(*arguments: str) -> int:
+    """Run the command line in this process; its exit status."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join(QUESTIONS) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["-a", "cott"], ["unknown algorithm 'cott'", "'cot'"], id="algorithm"),
+        pytest.param(["-p", "betta"], ["unknown policy 'betta'", "'beta'"], id="policy"),
+        pytest.param(["-e", "vlm"], ["unknown engine 'vlm'", "'vllm'"], id="engine"),
+        pytest.param(["-m", "/nowhere"], ["/nowhere", "abacus-7m"], id="model"),
+        pytest.param(["--tokens", "-3"], ["budget.tokens", "-3"], id="negative-budget"),
+        pytest.param(["--tokens", "0"], ["budget.tokens", "0"], id="zero-budget"),
+        pytest.param(["--seconds", "0"], ["budget.seconds", "0"], id="zero-seconds"),
+        pytest.param(["--window", "0"], ["budget.concurrency", "0"], id="zero-window"),
+        pytest.param(
+            ["-p", "certaindex:threshold=1.5"],
+            ["threshold", "1.5", "less than or equal to 1"],
+            id="above-1",
+        ),
+        pytest.param(["-p", "beta:confidence=-1"], ["confidence", "-1"], id="below-0"),
+        pytest.param(["-p", "beta:confidence"], ["key=value", "confidence"], id="no-value"),
+        pytest.param(["-p", '{"rule": "beta",'], ["JSON"], id="broken-json"),
+        pytest.param(["-p", "probe-consistency"], ["probes", "votes"], id="wrong-evidence"),
+        pytest.param(["--set", "colour=red"], ["colour", "'red'"], id="unknown-setting"),
+        pytest.param(["--set", "colour"], ["key=value", "colour"], id="set-without-value"),
+        pytest.param(["--temperature", "9"], ["sampling.temperature", "9"], id="temperature"),
+        pytest.param(["-e", "openai"], ["url"], id="server-without-url"),
+        pytest.param(["-e", "fake", "--url", "http://x"], ["url"], id="url-too-much"),
+        pytest.param(["--url", "ftp://x"], ["http://", "ftp://x"], id="not-http"),
+    ],
+)
+def test_a_wrong_setting_gets_one_line_with_its_name_and_value(
+    arguments: list[str], words: list[str], capfd: pytest.CaptureFixture[str]
+):
+    assert call("solve", "6 * 7?", *arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def test_an_empty_question_is_refused(capfd: pytest.CaptureFixture[str]):
+    assert call("solve", "  ", "-e", "fake") == 2
+    assert "empty" in capfd.readouterr().err
+
+
+def test_an_unreachable_server_is_named_with_the_cure(capfd: pytest.CaptureFixture[str]):
+    assert call("solve", "6 * 7?", "--url", "http://127.0.0.1:9") == 3
+    err = capfd.readouterr().err
+    assert "http://127.0.0.1:9" in err
+    assert "vllm serve" in err
+
+
+def test_solve_shows_how_the_answer_settled(capfd: pytest.CaptureFixture[str]):
+    assert call("solve", "6 * 7?", "-e", "fake", "-p", "beta") == 0
+    out, err = capfd.readouterr()
+    assert "42" in out
+    assert "certain" in out
+    assert "branch   4" in err
+
+
+def test_solve_as_json_prints_one_object_and_nothing_else(capfd: pytest.CaptureFixture[str]):
+    assert call("solve", "6 * 7?", "-e", "fake", "--json") == 0
+    result = json.loads(capfd.readouterr().out)
+    assert result["answer"] == "42"
+    assert result["rows"][0]["branches"] == 5
+    assert result["net_tokens"] == sum(
+        result["usage"].get(k, 0) for k in ("main", "terminated", "probe", "probe_prefill")
+    )
+
+
+@pytest.mark.parametrize("what", ["algorithms", "policies"])
+def test_lists_have_a_line_for_each(what: str, capfd: pytest.CaptureFixture[str]):
+    assert call(what, "--json") == 0
+    rows = json.loads(capfd.readouterr().out)["rows"]
+    names = {row[{"algorithms": "algorithm", "policies": "policy"}[what]] for row in rows}
+    assert {"algorithms": {"self_consistency", "cot"}, "policies": {"beta", "sc-gsm8k"}}[
+        what
+    ] <= names
+    assert all(row["summary"] for row in rows)
+    assert call(what) == 0
+    assert names <= set(capfd.readouterr().out.replace("│", " ").split())
+
+
+def test_run_writes_results_and_a_trace(questions: Path, capfd: pytest.CaptureFixture[str]):
+    output = questions.with_name("out.jsonl")
+    assert call("run", str(questions), "-e", "fake", "-o", str(output), "--json") == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert {(row["id"], row["correct"]) for row in rows} == {("a", True), ("b", False)}
+    assert json.loads(capfd.readouterr().out)["rows"][0]["accuracy"] == 0.5
+    events = output.with_suffix(".trace.jsonl").read_text()
+    assert events.count('"event":"branch"') == 10
+
+
+def test_run_without_recording_writes_no_trace(questions: Path):
+    output = questions.with_name("out.jsonl")
+    assert call("run", str(questions), "-e", "fake", "-o", str(output), "--no-record") == 0
+    assert not output.with_suffix(".trace.jsonl").exists()
+
+
+def test_broken_lines_are_named_and_the_others_run(
+    questions: Path, capfd: pytest.CaptureFixture[str]
+):
+    with questions.open("a") as file:
+        file.write('{broken\n{"id": "a", "question": "again?"}\n{"id": "c", "question": ""}\n')
+    output = questions.with_name("out.jsonl")
+    assert call("run", str(questions), "-e", "fake", "-o", str(output)) == 1
+    err = capfd.readouterr().err
+    for number, word in ((3, "JSON"), (4, "'a'"), (5, "empty")):
+        assert any(f":{number}: " in line and word in line for line in err.splitlines())
+    assert len(output.read_text().splitlines()) == 2
+
+
+def test_a_failing_program_is_reported_and_the_others_run(
+    questions: Path, capfd: pytest.CaptureFixture[str]
+):
+    with questions.open("a") as file:
+        file.write(json.dumps({"id": "long", "question": "long " * 3000}) + "\n")
+    output = questions.with_name("out.jsonl")
+    assert call("run", str(questions), "-e", "fake", "-o", str(output)) == 1
+    err = capfd.readouterr().err
+    assert "failed: long: PromptTooLong" in err
+    assert len(output.read_text().splitlines()) == 3
+
+
+def test_resume_runs_only_what_is_missing(questions: Path, capfd: pytest.CaptureFixture[str]):
+    output = questions.with_name("out.jsonl")
+    command = ["run", str(questions), "-e", "fake", "-o", str(output)]
+    assert call(*command) == 0
+    first = output.read_text().splitlines()[:1]
+    output.write_text(first[0] + '\n{"torn')
+    assert call(*command) == 2, "an output that is there is not overwritten"
+    assert "--resume" in capfd.readouterr().err
+    assert call(*command, "--resume") == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert sorted(row["id"] for row in rows) == ["a", "b"]
+    assert output.read_text().splitlines()[:1] == first
+
+
+def test_resume_refuses_another_runs_file(questions: Path, capfd: pytest.CaptureFixture[str]):
+    output = questions.with_name("out.jsonl")
+    command = ["run", str(questions), "-e", "fake", "-o", str(output), "--resume"]
+    assert call(*command) == 0
+    before = output.read_text()
+    assert call(*command, "-p", "beta") == 2
+    assert "belongs to another run" in capfd.readouterr().err
+    assert output.read_text() == before
+
+
+def test_a_run_wide_budget_is_kept(questions: Path):
+    output = questions.with_name("out.jsonl")
+    arguments = ["run", str(questions), "-e", "fake", "-o", str(output), "--total-tokens", "60"]
+    assert call(*arguments, "--max-tokens", "11") == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert 0 < sum(row["gross_tokens"] for row in rows) <= 60
+
+
+def test_demo_compares_policies_at_the_same_cap(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    arguments = ["demo", "--questions", "4", "-e", "fake", "-o", str(tmp_path), "--json"]
+    assert call(*arguments) == 0
+    shown = json.loads(capfd.readouterr().out)
+    saved = {(row["algorithm"], row["policy"]): row["saved"] for row in shown["rows"]}
+    assert saved["self_consistency", "fixed"] == 0
+    # The scripted engine always agrees with itself: 5 of 20, and 4 of 20.
+    assert saved["self_consistency", "certaindex"] == pytest.approx(0.75)
+    assert saved["self_consistency", "beta"] == pytest.approx(0.8)
+    assert (tmp_path / "report.html").read_text().startswith("<!")
+    assert len(list(tmp_path.glob("*.trace.jsonl"))) == 5
+
+
+def test_demo_names_the_algorithms_it_has(capfd: pytest.CaptureFixture[str]):
+    assert call("demo", "--algorithms", "rebas", "-e", "fake") == 2
+    assert "rebas" in capfd.readouterr().err
+
+
+def test_every_command_explains_itself(capfd: pytest.CaptureFixture[str]):
+    for command in ("solve", "run", "demo", "algorithms", "policies"):
+        assert call(command, "--help") == 0
+        assert "Usage" in capfd.readouterr().out
+
+
+@pytest.mark.vllm
+def test_solve_answers_with_the_bundled_model():
+    question = "Ada has 7 coins. Ben has 12 more coins than Ada. How many coins does Ben have?"
+    done = subprocess.run(
+        [sys.executable, "-m", "dynasor_graph", "solve", question, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    result = json.loads(done.stdout)
+    assert result["answer"] == "19"
+    assert result["stop_reason"] == "certain"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.vllm
+def test_ctrl_c_keeps_what_was_answered_and_resume_goes_on(tmp_path: Path):
+    questions, output = tmp_path / "q.jsonl", tmp_path / "out.jsonl"
+    asked = [
+        {
+            "id": str(i),
+            "question": f"Ada has {i + 2} coins. How many coins does Ada have?",
+            "answer": i + 2,
+        }
+        for i in range(400)
+    ]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    command = [sys.executable, "-m", "dynasor_graph", "run", str(questions), "-o", str(output)]
+    command += ["--programs", "4", "-p", "fixed"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    waited = time.monotonic()
+    while not (output.exists() and output.read_text().count("\n") >= 2):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() - waited < 180
+        os.sched_yield()
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does: the engine's process gets it too
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with --resume" in err
+    assert "Traceback" not in err
+    kept = [json.loads(line)["id"] for line in output.read_text().splitlines()]
+    assert 2 <= len(kept) < 400
+    questions.write_text("".join(json.dumps(row) + "\n" for row in asked[: len(kept) + 4]))
+    again = subprocess.run(
+        [*command, "--resume"], capture_output=True, text=True, check=True, timeout=240
+    )
+    assert "Traceback" not in again.stderr
+    ids = [json.loads(line)["id"] for line in output.read_text().splitlines()]
+    assert len(ids) == len(set(ids)) >= len(kept)
+    assert ids[: len(kept)] == kept
