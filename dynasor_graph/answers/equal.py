@@ -7,6 +7,7 @@ time it is replaced, and the pair counts as different.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import subprocess
@@ -80,6 +81,7 @@ class _Child:
 
 
 _child = _Child()
+atexit.register(_child.close)
 
 
 @functools.lru_cache(maxsize=65_536)

@@ -21,8 +21,7 @@ def normalise(answer: str) -> str:
 
     Removes math delimiters, spacing commands, `\text{}`, thousands separators, currency and
     percent signs (so `50\%` is 50, never 0.5) and a final full stop; writes an answer that is one
-    simple fraction as `a/b` and the choice `(A)` as `a`; folds case, but not in LaTeX, where
-    `\Delta` is not `\delta`.
+    simple fraction as `a/b` and the choice `(A)` as `a`; folds case, as math-verify does.
     """
     text = answer.replace("\\$", "").strip().strip("$").strip()
     if text.startswith(("\\(", "\\[")) and text.endswith(("\\)", "\\]")):
@@ -37,7 +36,7 @@ def normalise(answer: str) -> str:
         text = _THOUSANDS.sub(lambda number: re.sub(r"\D", "", number[0]), text)
     if re.fullmatch(r"\([a-zA-Z]\)", text):
         text = text[1]  # a choice
-    return text if "\\" in text else text.casefold()
+    return text.casefold()
 
 
 def as_number(text: str) -> Fraction | None:

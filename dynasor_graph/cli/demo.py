@@ -98,14 +98,15 @@ async def _demo(
 
 
 def _machine() -> str:
-    import importlib.util
     import os
+    import shutil
+    import subprocess
 
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
-        if torch.cuda.is_available():
-            return torch.cuda.get_device_name()
+    if shutil.which("nvidia-smi"):
+        ask = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        names = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.split("\n")
+        if names[0]:
+            return names[0].strip()
     return f"{os.cpu_count()} CPU cores ({platform.machine()})"
 
 

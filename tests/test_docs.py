@@ -1,0 +1,154 @@
+"""The documentation: its examples run, its commands work, and what is generated is current."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import typer
+from pytest_examples import CodeExample, EvalExample, find_examples
+
+import dynasor_graph
+from docs.generate_cli import PAGE as CLI_PAGE, render
+from dynasor_graph import errors
+from dynasor_graph.algorithms import ALGORITHMS
+from dynasor_graph.cli import app, main
+from dynasor_graph.engine import names
+from dynasor_graph.policies import PRESETS, RULES, read_policy
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = list(find_examples(*PAGES))
+
+BLOCK = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+SECONDS = re.compile(r"\d+\.\d+ s")
+NOT_HERE = {"--url", "--model", "-m", "--engine", "-e"}
+"""Options that name an engine: the commands of the pages run on the scripted one."""
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return [text for _, found, text in BLOCK.findall(page.read_text()) if found == kind]
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every `dynasor-graph` of a shell block: where it stands, and its arguments."""
+    for page in PAGES:
+        for text in blocks(page, "bash"):
+            for line in text.replace("\\\n", " ").splitlines():
+                if "dynasor-graph " in line:
+                    words = shlex.split(line, comments=True)
+                    at = words.index("dynasor-graph")
+                    yield page.relative_to(ROOT).as_posix(), words[at + 1 :]
+
+
+COMMANDS = [pytest.param(args, id=f"{page}: {' '.join(args)}") for page, args in commands()]
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of its own, and the tables of rules, algorithms and engines as they were after it."""
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+    with patch.dict(RULES), patch.dict(ALGORITHMS), patch.dict(names._engines):
+        yield
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_an_example_prints_what_it_says(example: CodeExample, eval_example: EvalExample):
+    if example.prefix_settings().get("test") == "skip":
+        pytest.skip("needs a model")
+    eval_example.set_config(line_length=100)
+    failed = None
+    try:
+        if eval_example.update_examples:
+            eval_example.run_print_update(example)
+        else:
+            eval_example.run_print_check(example)
+    except Exception as error:  # noqa: BLE001 - pytest trips over the traceback that is made here
+        failed = f"{example}: {type(error).__name__}: {error}"
+    if failed:
+        pytest.fail(failed, pytrace=False)
+
+
+def test_an_example_that_is_not_run_says_why_and_is_still_python():
+    skipped = [x for x in EXAMPLES if x.prefix_settings().get("test") == "skip"]
+    assert skipped
+    for example in skipped:
+        assert example.source.startswith("# Not run by the tests: "), example
+        compile(example.source, str(example), "exec")
+
+
+def test_the_pages_hold_examples_and_commands():
+    assert len(EXAMPLES) > 30
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_a_command_has_the_options_that_the_page_gives_it(arguments: list[str]):
+    command, *rest = arguments
+    typer.main.get_command(app).commands[command].make_context(command, rest)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_a_command_runs_on_the_scripted_engine(
+    arguments: list[str], capfd: pytest.CaptureFixture[str]
+):
+    command, *rest = arguments
+    while given := NOT_HERE & set(rest):
+        at = rest.index(given.pop())
+        del rest[at : at + 2]
+    if command in {"solve", "run", "demo"}:
+        rest += ["--engine", "fake"]
+    if command == "run":
+        Path("questions.jsonl").write_text(json.dumps({"question": "6 * 7?", "answer": "42"}))
+    with pytest.raises(SystemExit) as ended:
+        main([command, *rest])
+    assert ended.value.code == 0, capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param(x, id=x.splitlines()[0]) for p in PAGES for x in blocks(p, "console")]
+)
+def test_a_session_looks_as_the_page_shows_it(text: str, capfd: pytest.CaptureFixture[str]):
+    prompt, _, shown = text.partition("\n")
+    with pytest.raises(SystemExit):
+        main(shlex.split(prompt)[2:])
+    out, err = capfd.readouterr()
+    assert SECONDS.sub("- s", err + out).split() == SECONDS.sub("- s", shown).split()
+
+
+def test_the_page_of_the_command_line_is_current():
+    assert CLI_PAGE.read_text() == render(), "run `make docs-cli`"
+
+
+def test_a_preset_is_what_the_page_of_the_command_line_says():
+    rows = re.findall(r"^\| `([\w-]+)` \| `([\w-]+:[^`]+)` \|$", CLI_PAGE.read_text(), re.MULTILINE)
+    assert {name: read_policy(text) for name, text in rows} == PRESETS
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_graph_is_drawn_as_langgraph_draws_it(name: str):
+    drawn = ALGORITHMS[name].compile().get_graph().draw_mermaid()
+    assert drawn in blocks(ROOT / "docs" / "concepts.md", "mermaid")
+
+
+def test_the_python_reference_holds_every_public_name_in_the_group_of_its_module():
+    page = (ROOT / "docs" / "reference" / "python.md").read_text()
+    groups = [
+        re.findall(r"^::: dynasor_graph\.(\w+)$", x, re.MULTILINE) for x in page.split("\n## ")
+    ]
+    assert sorted(map(sorted, groups[1:])) == sorted(map(sorted, dynasor_graph._HOME.values()))
+
+
+def test_the_page_of_errors_shows_the_tree_as_the_module_draws_it():
+    tree = re.search(r"```\n(.*?)```", errors.__doc__ or "", re.DOTALL)
+    assert tree is not None
+    assert blocks(ROOT / "docs" / "reference" / "errors.md", "text") == [tree[1]]
