@@ -8,7 +8,7 @@ ENGINE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed-$(ENGINE)
 
-.PHONY: help install demo test check format lint types imports docs docs-serve bench clean
+.PHONY: help install demo test check format lint types imports docs docs-cli docs-serve bench clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ imports: install
 
 docs: install  ## Build the documentation into site/.
 	$(BIN)/mkdocs build --strict --quiet
+
+docs-cli: install  ## Write what is generated: reference/cli.md, and the map in ARCHITECTURE.md.
+	$(BIN)/python -m docs.generate_cli
+	$(BIN)/python -m docs.generate_map
 
 docs-serve: install  ## Show the documentation at http://127.0.0.1:8000.
 	$(BIN)/mkdocs serve
