@@ -183,8 +183,13 @@ class Ledger:
         self._reserved += tokens
         return grant
 
-    def settle(self, grant: Grant, usage: Usage) -> None:
+    def settle(self, grant: Grant, usage: Usage, *, before: bool = False) -> None:
         """Report what a request really used, and give the rest back.
+
+        Args:
+            grant: What was set aside for it.
+            usage: What it used.
+            before: It was used before a crash, under a limit that may have been another.
 
         Raises:
             ValueError: The grant is not open (settled twice, or another ledger's), or more was
@@ -192,7 +197,7 @@ class Ledger:
         """
         if grant.serial not in self._open:
             raise ValueError(f"grant {grant.serial} is not open on this ledger")
-        if usage.generated > grant.tokens:
+        if usage.generated > grant.tokens and not before:
             raise ValueError(
                 f"{usage.generated} tokens were generated under a grant of {grant.tokens}"
             )
@@ -200,7 +205,7 @@ class Ledger:
         self._reserved -= tokens
         self.usage += usage
         if self._parent is not None and above is not None:
-            self._parent.settle(above, usage)
+            self._parent.settle(above, usage, before=before)
 
     def close(self) -> None:
         """Count as spent what is still promised: its requests failed or were cancelled.

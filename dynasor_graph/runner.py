@@ -15,7 +15,14 @@ from dynasor_graph.algorithms import Algorithm, find_algorithm
 from dynasor_graph.answers import Grouping
 from dynasor_graph.budget import Usage
 from dynasor_graph.engine import Engine, engine_named, forget, register
-from dynasor_graph.errors import EngineDied, EngineError, EngineUnreachable, InputError, explain
+from dynasor_graph.errors import (
+    ConfigError,
+    EngineDied,
+    EngineError,
+    EngineUnreachable,
+    InputError,
+    explain,
+)
 from dynasor_graph.executor import Context
 from dynasor_graph.questions import Question
 from dynasor_graph.results import Result
@@ -165,6 +172,11 @@ async def _equal(answer: str, gold: str) -> bool:
     return await grouping.add(answer) == await grouping.add(gold)
 
 
+def _failed(task: asyncio.Task[Result]) -> bool:
+    """Whether a task that is done has no result; asking keeps asyncio from complaining."""
+    return task.cancelled() or task.exception() is not None
+
+
 class Runner:
     """Runs many questions through one algorithm on one engine.
 
@@ -188,6 +200,8 @@ class Runner:
         on_event: Callable[[JSON], None] = lambda event: None,
         **settings: Any,
     ) -> None:
+        if programs < 1:
+            raise ConfigError(f"programs must be at least 1, got {programs}")
         self.algorithm = find_algorithm(algorithm)
         self.engine, self.programs, self.on_event = engine, programs, on_event
         configure(
@@ -208,22 +222,27 @@ class Runner:
         waiting = iter(questions)
         with _named(self.engine) as name:
             context = configure(self.algorithm, engine=name, **self._settings)
-            running: set[asyncio.Task[Result]] = set()
+            running: list[asyncio.Task[Result]] = []  # in the order in which they began
             try:
                 while True:
                     for question in itertools.islice(waiting, self.programs - len(running)):
                         work = self._attempt(context, question)
-                        running.add(asyncio.get_running_loop().create_task(work))
+                        running.append(asyncio.get_running_loop().create_task(work))
                     if not running:
                         return
-                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    done = [task for task in running if task.done()]
+                    # Of those that ended together, results before failures: none may be lost.
+                    for task in sorted(done, key=_failed):
+                        running.remove(task)
                         yield task.result()
             finally:
                 for task in running:
                     task.cancel()
                 if running:
                     await asyncio.wait(running)
+                for task in running:
+                    _failed(task)
 
     async def _attempt(self, context: Context, question: Question) -> Result:
         started = time.monotonic()

@@ -13,6 +13,7 @@ from dynasor_graph.executor import (
     Context,
     ProbeRow,
     Probing,
+    Program,
     Reasoning,
     Thought,
     begin as begin_common,
@@ -81,9 +82,9 @@ async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
             closed=s.think_end,
             cap=cap,
         )
-        limit, grant = _allot(s, cap - len(before.token_ids), p.ledger.remaining)
-        if limit < 1:
-            p.stop_reason = StopReason.TOKENS
+        limit, grant = await _allot(p, len(before.token_ids), cap)
+        if limit < 1 or p.in_flight.stopped:
+            p.stop_reason = p.stop_reason or StopReason.TOKENS
             return p.update([])
         after_round, branch = await grow(p, prompt, before, limit, grant, how)
         over = branch["finish"] == "stop" or len(after_round.token_ids) >= cap
@@ -98,15 +99,28 @@ async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
         )
 
 
-def _allot(s: ChainOfThought, room: int, remaining: int | None) -> tuple[int, int]:
-    """Tokens of thought for this round, and tokens for the thought and its probes together."""
-    limit = min(room, s.round_tokens)
+async def _allot(p: Program[ChainOfThought], so_far: int, cap: int) -> tuple[int, int]:
+    """This round's share of what is left, once that is of use or nobody can give more back."""
+    s = p.settings
+    useful = min(cap - so_far, s.round_tokens, s.interval)
+    while True:
+        limit, grant = _share(s, so_far, cap, p.ledger.remaining)
+        needed = useful + s.probe_tokens + s.answer_tokens
+        if limit >= useful or not await p.wait_for_others(needed):
+            return limit, grant
+
+
+def _share(s: ChainOfThought, so_far: int, cap: int, remaining: int | None) -> tuple[int, int]:
+    """Tokens of thought, and tokens for the thought and its probes together."""
+    limit = min(cap - so_far, s.round_tokens)
     price = s.probe_tokens if s.rule.reads() else 0
-    if remaining is not None:
-        left = remaining - s.answer_tokens  # the answer must still be said
+    left = None if remaining is None else remaining - s.answer_tokens  # the answer must be said
+    if left is not None:
         # Every interval of thought brings a probe, which is paid from the same budget.
         limit = min(limit, left * s.interval // (s.interval + price))
-    return limit, limit + (limit // s.interval) * price
+    probes = (so_far + limit) // s.interval - so_far // s.interval
+    most = limit + probes * price
+    return limit, most if left is None else min(most, left)
 
 
 async def answer(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:

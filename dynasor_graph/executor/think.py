@@ -103,6 +103,9 @@ async def think(
         return await _Chain(p, prompt, before, how, grant.tokens).grow(index, limit)
 
     found = await p.run_one(work, tokens)
+    if p.decision is None and len(found["probes"]) > len(before.probes):
+        # Restored after a crash: in this process the policy has not seen these probes.
+        await _Chain(p, prompt, before, how, tokens).judge_again(found)
     return Thought(found["token_ids"], found["text"], found["probes"]), found["branch"]
 
 
@@ -162,12 +165,12 @@ class _Chain:
 
     async def _read(self, request: Request, group: asyncio.TaskGroup) -> Completion:
         whole = Completion()
-        if self.p.stopped:
+        if self.p.in_flight.stopped:
             return whole
         every = self.how.interval
         # The interval counts from the start of the thought, over all rounds.
         due = max((len(self.now.token_ids) // every + 1) * every, self.how.warm_up) if every else 0
-        with self.p.watched(request):
+        with self.p.in_flight.watched(request):
             async with aclosing(self.p.engine.stream(request)) as deltas:
                 async for delta in deltas:
                     whole.add(delta)
@@ -194,7 +197,7 @@ class _Chain:
         at = cut - len(self.prompt)
         tokens = (*self.prompt, *self.now.token_ids[: max(0, at)], *self.how.suffix)
         fits = len(tokens) + self.how.tokens <= self.p.engine.context
-        if self.p.stopped or not fits or at <= self.probed_at or at < self.how.warm_up:
+        if self.p.in_flight.stopped or not fits or at <= self.probed_at or at < self.how.warm_up:
             return
         if (grant := self.ledger.reserve(self.how.tokens)) is None:
             return
@@ -211,13 +214,21 @@ class _Chain:
     async def _ask(self, request: Request, grant: Grant, at: int) -> _Answered:
         self.running.add(request)
         try:
-            whole = await self.p.complete(request)
+            whole = await self.p.in_flight.complete(request)
         finally:
             self.running.discard(request)
         computed = len(request.tokens) - whole.cached if whole.tokens else 0
         used = Usage(probe=whole.tokens, probe_prefill=computed, probe_cached=whole.cached)
         self.ledger.settle(grant, used)
         return _Answered(at, whole, computed)
+
+    async def judge_again(self, found: _Round) -> None:
+        """Ask the policy about a round that was thought before a crash."""
+        self.before = self.now = Thought(found["token_ids"], found["text"], found["probes"])
+        for row in found["probes"]:
+            await self._remember(row)
+        progress = self._progress()
+        await self.p.judge(progress, self._certaindex(progress))
 
     async def _observe_in_order(self) -> None:
         while (task := await self.asked.get()) is not None:
@@ -228,10 +239,12 @@ class _Chain:
             await self._remember(row)
             self.now.probes.append(row)
             progress = self._progress()
-            answers = [probe.answer for probe in progress.probes]
-            self.p.certaindex = probe_certaindex(answers, self.how.window)
+            self.p.certaindex = self._certaindex(progress)
             self.p.emit("probe", **row, tokens=whole.tokens, prefill=computed, cached=whole.cached)
             await self.p.judge(progress, self.p.certaindex)
+
+    def _certaindex(self, progress: Progress) -> float:
+        return probe_certaindex([probe.answer for probe in progress.probes], self.how.window)
 
     async def _remember(self, row: ProbeRow) -> None:
         answer = row["answer"]
@@ -245,7 +258,8 @@ class _Chain:
             for x in self.observed
         )
         thought = len(self.now.token_ids)
-        spent = self.p.ledger.usage.generated + self.ledger.usage.generated + thought
+        new = thought - len(self.before.token_ids)  # the rest is on the program's ledger already
+        spent = self.p.ledger.usage.generated + self.ledger.usage.generated + new
         return Progress(knob=thought, cap=self.how.cap, probes=probes, tokens=spent)
 
 

@@ -1,0 +1,48 @@
+"""In flight: the requests of one program that are running, and how they all end at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dynasor_graph.engine import Engine, complete
+from dynasor_graph.types import Completion, Request
+
+__all__ = ["InFlight"]
+
+
+class InFlight:
+    """What one program is waiting for.
+
+    Attributes:
+        stopped: Whether its requests have been told to end; none starts after that.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.stopped = False
+        self._engine = engine
+        self._requests: set[Request] = set()
+
+    @contextmanager
+    def watched(self, request: Request) -> Iterator[None]:
+        """While inside, `stop` ends this request too."""
+        self._requests.add(request)
+        try:
+            yield
+        finally:
+            self._requests.discard(request)
+
+    async def complete(self, request: Request) -> Completion:
+        """Read a request to its end; if the program was stopped before it starts, at once."""
+        if self.stopped:
+            return Completion()
+        with self.watched(request):
+            return await complete(self._engine, request)
+
+    async def stop(self) -> None:
+        """Make every running request return what it has."""
+        self.stopped = True
+        async with asyncio.TaskGroup() as group:
+            for request in list(self._requests):
+                group.create_task(self._engine.abort(request))

@@ -1,0 +1,268 @@
+"""Plots: what a comparison looks like, one figure at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Bbox
+
+from dynasor_graph.report.curves import Curve
+from dynasor_graph.report.svg import INK, PAPER, Look
+
+__all__ = ["SPENT", "Bar", "Point", "Series", "difficulty", "settling", "spending", "tradeoff"]
+
+SPENT = ("main", "terminated", "probe", "probe_prefill", "reward")
+"""The lines of a ledger that make up its net tokens."""
+
+_FILL = {  # kind of token -> strength of the policy's colour, and hatching
+    "main": (1.0, ""),
+    "terminated": (0.55, ""),
+    "probe": (0.55, "///"),
+    "probe_prefill": (0.2, "\\\\\\"),
+    "reward": (0.2, "xx"),
+}
+
+_PLACES = ((9, 9), (-9, 9), (9, -9), (-9, -9), (9, 22), (-9, 22), (9, -22), (-9, -22), (0, 35))
+"""Where a label may stand beside its point, the best place first; in points."""
+
+
+class Point(NamedTuple):
+    """One arm: accuracy in percent and net tokens a question, each with its interval."""
+
+    policy: str
+    accuracy: tuple[float, float, float]
+    tokens: tuple[float, float, float]
+
+
+class Bar(NamedTuple):
+    """One arm: tokens a question, by the lines of the ledger."""
+
+    policy: str
+    usage: Mapping[str, float]
+
+
+class Series(NamedTuple):
+    """One arm over classes of difficulty: accuracy in percent (or None), net tokens a question."""
+
+    policy: str
+    accuracy: Sequence[float] | None
+    tokens: Sequence[float]
+
+
+def tradeoff(points: Sequence[Point], look: Mapping[str, Look]) -> Figure:
+    """Accuracy against net tokens, one point an arm, labelled where it stands."""
+    figure, ax = _axes(4.6, 3.2)
+    for point in points:
+        (x, x_low, x_high), (y, y_low, y_high) = point.tokens, point.accuracy
+        ax.errorbar(
+            x,
+            y,
+            xerr=[[max(0.0, x - x_low)], [max(0.0, x_high - x)]],
+            yerr=[[max(0.0, y - y_low)], [max(0.0, y_high - y)]],
+            fmt=look[point.policy].marker,
+            color=look[point.policy].colour,
+            markeredgecolor=PAPER,
+            markersize=9,
+            elinewidth=1.2,
+        )
+    ax.set_xlim(0, 1.06 * max(point.tokens[2] for point in points))
+    low = min(point.accuracy[1] for point in points)
+    high = max(point.accuracy[2] for point in points)
+    ax.set_ylim(max(-2.0, low - 4), min(102.0, high + 4))
+    ax.set_xlabel("net tokens a question")
+    ax.set_ylabel("accuracy (%)")
+    _thousands(ax)
+    _label(figure, ax, points, look)
+    return figure
+
+
+def settling(
+    curves: Mapping[str, Curve], look: Mapping[str, Look], *, unit: str, most: int
+) -> Figure:
+    """Certaindex of one question over its rounds, a line for each policy, its stop marked.
+
+    Args:
+        curves: Policy -> curve, the baseline first.
+        look: Of each policy.
+        unit: What the knob counts.
+        most: Where the knob's axis ends, equal for all panels of a row.
+    """
+    figure, ax = _axes(3.3, 2.0)
+    for i, (policy, curve) in enumerate(curves.items()):
+        # Policies see the same first samples: of lines that run together the later is the thinner.
+        width = max(1.2, 4.2 - 1.4 * i) if len(curves) > 1 else 1.6
+        colour = look[policy].colour
+        ax.plot(
+            curve.at,
+            curve.certaindex,
+            color=colour,
+            linewidth=width,
+            marker=".",  # a curve may have a single point
+            markersize=width + 2,
+            zorder=2 + 0.01 * i,
+        )
+        if curve.stop is not None:
+            ax.plot(
+                curve.at[curve.stop],
+                curve.certaindex[curve.stop],
+                marker=look[policy].marker,
+                color=colour,
+                markersize=9,
+                markeredgecolor=PAPER,
+                zorder=3 + 0.01 * i,
+                clip_on=False,
+            )
+    ax.set_xlim(0, most * 1.03)
+    ax.set_ylim(-0.05, 1.05)
+    ax.set_yticks([0, 0.5, 1])
+    ax.set_xlabel(unit)
+    ax.set_ylabel("Certaindex")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _thousands(ax)
+    return figure
+
+
+def spending(bars: Sequence[Bar], look: Mapping[str, Look]) -> Figure:
+    """Where the net tokens went: a bar an arm, a piece a kind."""
+    figure, ax = _axes(6.4, 0.95 + 0.36 * len(bars))
+    kinds = [kind for kind in SPENT if any(bar.usage.get(kind) for bar in bars)]
+    for y, bar in enumerate(bars):
+        left = 0.0
+        for kind in kinds:
+            tokens = bar.usage.get(kind, 0.0)
+            strength, hatch = _FILL[kind]
+            colour = look[bar.policy].colour
+            ax.barh(y, tokens, left=left, height=0.62, color=colour, alpha=strength, linewidth=0)
+            ax.barh(
+                y,
+                tokens,
+                left=left,
+                height=0.62,
+                fill=False,
+                hatch=hatch,
+                edgecolor=colour,
+                linewidth=0.6,
+            )
+            left += tokens
+        ax.annotate(
+            f"{left:,.0f}",
+            (left, y),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    ax.set_yticks(range(len(bars)), [_plain(bar.policy) for bar in bars])
+    ax.tick_params(axis="y", length=0)
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.set_xlim(left=0)
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel("net tokens a question")
+    _thousands(ax)
+    if len(kinds) > 1:
+        keys = [_key(kind) for kind in kinds]
+        figure.legend(handles=keys, loc="outside upper left", ncols=len(keys), frameon=False)
+    return figure
+
+
+def difficulty(
+    classes: Sequence[str], series: Sequence[Series], look: Mapping[str, Look]
+) -> Figure:
+    """Accuracy and net tokens by steps, a line for each policy."""
+    scored = all(line.accuracy is not None for line in series)
+    figure = Figure(figsize=(4.6, 4.2 if scored else 2.3), layout="constrained")
+    rows = 2 if scored else 1
+    axes: list[Axes] = list(figure.subplots(rows, sharex=True, squeeze=False)[:, 0])
+    for i, line in enumerate(series):
+        shape: dict[str, Any] = {
+            "color": look[line.policy].colour,
+            "marker": look[line.policy].marker,
+            "markeredgecolor": PAPER,
+            "markersize": 6,
+            "linewidth": max(1.2, 3.4 - 1.1 * i) if len(series) > 1 else 1.6,
+        }
+        if line.accuracy is not None and scored:
+            axes[0].plot(classes, line.accuracy, **shape)
+        axes[-1].plot(classes, line.tokens, **shape)
+    if scored:
+        axes[0].set_ylim(-4, 104)
+        axes[0].set_ylabel("accuracy (%)")
+    axes[-1].set_ylim(bottom=0)
+    axes[-1].set_ylabel("net tokens a question")
+    axes[-1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes[-1].set_xlabel("steps that a solution needs")
+    return figure
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _thousands(ax: Axes) -> None:
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _plain(text: str, most: int = 34) -> str:
+    """Text that matplotlib takes as it is, cut where it is too long for a plot."""
+    short = text if len(text) <= most else text[: most - 3] + "..."
+    return short.replace("$", r"\$")
+
+
+def _key(kind: str) -> Patch:
+    strength, hatch = _FILL[kind]
+    grey = (*np.full(3, 0.4), strength)
+    return Patch(
+        facecolor=grey, edgecolor=INK, hatch=hatch, linewidth=0.6, label=kind.replace("_", " ")
+    )
+
+
+def _label(figure: Figure, ax: Axes, points: Sequence[Point], look: Mapping[str, Look]) -> None:
+    """Write each policy beside its point, clear of points, bars and other labels where it can."""
+    figure.draw_without_rendering()  # only now it is known where the axes are
+    frame = ax.get_window_extent()
+    taken = [box for point in points for box in _boxes(ax, point)]
+    for point in points:
+        label = ax.annotate(
+            _plain(point.policy),
+            (point.tokens[0], point.accuracy[0]),
+            xytext=_PLACES[0],
+            textcoords="offset points",
+            va="center",
+            color=look[point.policy].colour,
+            fontweight="bold",
+            in_layout=False,
+        )
+
+        def clashes(place: tuple[int, int], label: Annotation = label) -> int:
+            _put(label, place)
+            box = label.get_window_extent()
+            inside = frame.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+            return box.count_overlaps(taken) + (0 if inside else 100)
+
+        _put(label, min(_PLACES, key=clashes))
+        taken.append(label.get_window_extent())
+
+
+def _put(label: Annotation, place: tuple[int, int]) -> None:
+    label.xyann = place
+    label.set_horizontalalignment("left" if place[0] > 0 else "right" if place[0] < 0 else "center")
+
+
+def _boxes(ax: Axes, point: Point) -> list[Bbox]:
+    """Where a point and its error bars are, in pixels."""
+    (x, x_low, x_high), (y, y_low, y_high) = point.tokens, point.accuracy
+    ends = ax.transData.transform([(x, y), (x_low, y), (x_high, y), (x, y_low), (x, y_high)])
+    (x, y), (left, _), (right, _), (_, low), (_, high) = ends.tolist()
+    return [
+        Bbox.from_extents(x - 8, y - 8, x + 8, y + 8),
+        Bbox.from_extents(left, y - 1, right, y + 1),
+        Bbox.from_extents(x - 1, low, x + 1, high),
+    ]
