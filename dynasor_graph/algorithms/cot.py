@@ -21,7 +21,7 @@ from dynasor_graph.executor import (
     program,
     think as grow,
 )
-from dynasor_graph.policies import hesitates
+from dynasor_graph.policies import ProbeConsistency, Rule, hesitates
 from dynasor_graph.types import JSON, FinishReason, Sampling, StopReason
 
 __all__ = ["ChainOfThought", "graph"]
@@ -81,6 +81,7 @@ async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
             warm_up=s.warm_up,
             closed=s.think_end,
             cap=cap,
+            window=_window(s.rule),
         )
         limit, grant = await _allot(p, len(before.token_ids), cap)
         if limit < 1 or p.in_flight.stopped:
@@ -97,6 +98,13 @@ async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
             probes=after_round.probes,
             finish=branch["finish"],
         )
+
+
+def _window(rule: Rule) -> int:
+    """How many probes the policy compares; the reported Certaindex compares as many."""
+    parts = getattr(rule, "policies", (rule,))
+    windows = (part.window for part in parts if isinstance(part, ProbeConsistency))
+    return next(windows, ProbeConsistency().window)
 
 
 async def _allot(p: Program[ChainOfThought], so_far: int, cap: int) -> tuple[int, int]:

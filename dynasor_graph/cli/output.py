@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -53,10 +53,17 @@ def warn(text: str, style: str = "yellow") -> None:
 
 def print_table(title: str, rows: Sequence[Mapping[str, str]]) -> None:
     """A table on standard output; the keys of the first row are its columns."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for name in rows[0] if rows else ():
         numeric = all(row[name][:1] in "-+0123456789" for row in rows if row[name])
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["right", "left"] = "right" if numeric else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=numeric)
     for row in rows:
         table.add_row(*row.values())
     Console().print(table)
@@ -66,20 +73,22 @@ def print_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
     """The tables of a comparison of policies, one an algorithm."""
     for algorithm in dict.fromkeys(row["algorithm"] for row in rows):
         mine = [row for row in rows if row["algorithm"] == algorithm]
-        title = f"{algorithm}, {mine[0]['questions']} questions"
+        title = (
+            f"{algorithm}, {mine[0]['questions']} questions (tokens net and gross, latency in s)"
+        )
         print_table(title, [_cells(row, alone=len(mine) == 1) for row in mine])
 
 
 def _cells(row: Mapping[str, Any], *, alone: bool) -> dict[str, str]:
-    compared = {"difference (95 %)": _interval(row), "saved": _percent(row["saved"])}
+    compared = {"difference, 95 %": _interval(row), "saved": _percent(row["saved"])}
     return {
         "policy": row["policy"],
         "right": _percent(row["accuracy"]),
         **({} if alone else compared),
-        "net tokens": f"{row['net_tokens']:,}",
+        "net": f"{row['net_tokens']:,}",
         "gross": f"{row['gross_tokens']:,}",
-        "mean s": f"{row['latency_mean_s']:.2f}",
-        "P90 s": f"{row['latency_p90_s']:.2f}",
+        "s": f"{row['latency_mean_s']:.2f}",
+        "P90": f"{row['latency_p90_s']:.2f}",
     }
 
 
@@ -91,7 +100,7 @@ def _interval(row: Mapping[str, Any]) -> str:
     if row["accuracy_difference"] is None:
         return ""
     points = (100 * row[k] for k in ("accuracy_difference", "difference_low", "difference_high"))
-    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*points)
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*points)
 
 
 async def opening(what: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -170,7 +179,7 @@ class RunProgress:
         speed = self._tokens / max(1e-3, time.monotonic() - self._started)
         facts = [f"{len(self._running)} running", f"{speed:,.0f} tokens/s"]
         if self._saved:
-            facts.append(f"about {self._saved / (self._saved + self._tokens):.0%} saved")
+            facts.append(f"{self._saved / (self._saved + self._tokens):.0%} below the cap")
         if self._scored:
             facts.append(f"{sum(map(bool, self._scored)) / len(self._scored):.1%} right")
         self._progress.update(self._task, facts=" · ".join(facts))

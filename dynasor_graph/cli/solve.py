@@ -116,7 +116,8 @@ def _show(result: Result) -> None:
     facts = [
         f"certaindex   {result.certaindex:.2f}",
         f"stopped      {result.stop_reason}",
-        f"net tokens   {result.usage.net:,}" + (f"  (about {saved:,} saved)" if saved else ""),
+        f"net tokens   {result.usage.net:,}"
+        + (f"  (about {saved:,} below the cap)" if saved else ""),
         f"ledger       {usage}",
         f"branches     {result.branches}",
         f"latency      {result.latency_s:.2f} s",

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Protocol, Self, runtime_checkable
 
-from dynasor_graph.errors import PromptTooLong
+from dynasor_graph.errors import EngineError, PromptTooLong
 from dynasor_graph.types import Completion, Delta, Load, Message, Request
 
 __all__ = ["Engine", "check_fits", "complete"]
@@ -79,6 +79,13 @@ async def complete(engine: Engine, request: Request) -> Completion:
 
 
 def check_fits(request: Request, context: int) -> None:
-    """Raise PromptTooLong unless prompt and completion fit the context together."""
+    """Raise PromptTooLong unless prompt and completion fit the context together.
+
+    Raises:
+        PromptTooLong: They do not.
+        EngineError: The context is 0, as it is before an engine is open and after it was closed.
+    """
+    if not context:
+        raise EngineError("the engine is not open: use it inside `async with`")
     if len(request.tokens) + request.max_tokens > context:
         raise PromptTooLong(len(request.tokens), context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Self
@@ -57,10 +58,11 @@ class FakeEngine:
         self._reply = _as_rule(replies)
         self._speed, self._slots = speed, slots
         self._seen: set[tuple[int, ...]] = set()  # prompts whose blocks are "cached"
-        self._active: dict[Request, asyncio.Event] = {}
-        self._queue: list[tuple[int, int, asyncio.Event]] = []
+        self._active: dict[Request, asyncio.Event] = {}  # and what tells each to stop
+        self._running: set[Request] = set()
+        self._queue: list[tuple[int, int, Request]] = []
         self._serial = itertools.count()
-        self._running = self._generated = self._prompt_computed = 0
+        self._generated = self._prompt_computed = 0
         self._dead: EngineError | None = None
 
     async def __aenter__(self) -> Self:
@@ -91,8 +93,8 @@ class FakeEngine:
     async def load(self) -> Load:
         """Counts of this moment."""
         return Load(
-            running=self._running,
-            waiting=len(self._active) - self._running,
+            running=len(self._running),
+            waiting=len(self._active) - len(self._running),
             generated=self._generated,
             prompt_computed=self._prompt_computed,
         )
@@ -109,34 +111,32 @@ class FakeEngine:
             raise self._dead
         self.requests.append(request)
         stop = self._active[request] = asyncio.Event()
-        admitted = False
         try:
             await self._admit(request, stop)
-            admitted = True
             async for delta in self._say(request, stop):
                 yield delta
         finally:
             del self._active[request]
-            if admitted:
-                self._leave()
+            self._leave(request)
 
     async def _admit(self, request: Request, stop: asyncio.Event) -> None:
-        """Wait for a slot; an aborted request takes none, but is counted all the same."""
-        if self._running >= self._slots:
-            place = (request.priority, next(self._serial), stop)
-            self._queue.append(place)
-            try:
-                while place in self._queue and not stop.is_set():
-                    await asyncio.sleep(0)
-            finally:
-                if place in self._queue:
-                    self._queue.remove(place)
-        self._running += 1
+        """Wait for a slot, or to be stopped without one."""
+        self._queue.append((request.priority, next(self._serial), request))
+        self._fill()
+        while request not in self._running and not stop.is_set():
+            await asyncio.sleep(0)
 
-    def _leave(self) -> None:
-        self._running -= 1
-        if self._queue and self._running < self._slots:
-            self._queue.remove(min(self._queue, key=lambda place: place[:2]))
+    def _leave(self, request: Request) -> None:
+        self._running.discard(request)
+        self._queue = [place for place in self._queue if place[2] is not request]
+        self._fill()
+
+    def _fill(self) -> None:
+        """Give the free slots to those who wait; a newcomer never gets past them."""
+        while self._queue and len(self._running) < self._slots:
+            place = min(self._queue)
+            self._queue.remove(place)
+            self._running.add(place[2])
 
     def _cached(self, tokens: tuple[int, ...]) -> int:
         """Prompt tokens found in whole blocks of earlier prompts; remembers this one's."""
@@ -150,49 +150,56 @@ class FakeEngine:
         return found
 
     async def _say(self, request: Request, stop: asyncio.Event) -> AsyncGenerator[Delta, None]:
+        if self._dead:
+            raise self._dead
+        if stop.is_set():
+            yield Delta(finish_reason="terminated")
+            return
         cached = self._cached(request.tokens)
-        script = list(self._reply(await self.decode(request.tokens), request).encode())
-        tokens, end = [*script, END][: request.max_tokens], len(script) < request.max_tokens
+        reply = self._reply(await self.decode(request.tokens), request)
+        tokens, shown, reason = _script(reply.encode(), request)
+        text = codecs.getincrementaldecoder("utf-8")(errors="replace")
         step = request.chunk or len(tokens)
         said = made = 0
-        while made < len(tokens) and not stop.is_set():
+        while made < len(tokens):
             await asyncio.sleep(0)
             await self._pass_gate(stop)
             if stop.is_set():
+                reason = "terminated"
                 break
             more = min(self._speed, len(tokens) - made)
             made += more
             self._generated += more
-            if made < len(tokens):
-                while made - said >= step:
-                    yield self._delta(tokens[said : said + step])
-                    said += step
+            while made < len(tokens) and made - said >= step:
+                part = tokens[said : said + step]
+                words = text.decode(bytes(tokens[said : min(said + step, shown)]))
+                yield Delta(token_ids=tuple(part), text=words, count=len(part))
+                said += step
         if self._dead:
             raise self._dead
-        reason: FinishReason = "terminated" if made < len(tokens) else "stop" if end else "length"
-        logprob = -0.1 * made if request.logprobs else None
-        yield self._delta(tokens[said:made], reason, cached, logprob)
+        yield Delta(
+            token_ids=tuple(token for token in tokens[said:made] if token != END),
+            text=text.decode(bytes(tokens[said : min(made, shown)]), final=True),
+            count=made - said,
+            finish_reason=reason,
+            cached=cached,
+            logprob=-0.1 * made if request.logprobs else None,
+        )
 
     async def _pass_gate(self, stop: asyncio.Event) -> None:
         while not self.gate.is_set() and not stop.is_set():
             await asyncio.sleep(0)
 
-    def _delta(
-        self,
-        tokens: Sequence[int],
-        reason: FinishReason | None = None,
-        cached: int = 0,
-        logprob: float | None = None,
-    ) -> Delta:
-        body = tuple(t for t in tokens if t != END)
-        return Delta(
-            token_ids=body,
-            text=bytes(body).decode(errors="replace"),
-            count=len(tokens),
-            finish_reason=reason,
-            cached=cached,
-            logprob=logprob,
-        )
+
+def _script(reply: bytes, request: Request) -> tuple[list[int], int, FinishReason]:
+    """The tokens that a reply makes, how many of them are its text, and why it ends."""
+    stops = [stop.encode() for stop in request.stop]
+    end, stop = min(((reply.find(s) + len(s), s) for s in stops if s in reply), default=(0, b""))
+    if stop and end <= request.max_tokens:
+        return list(reply[:end]), end - len(stop), "stop"
+    if len(reply) < request.max_tokens:
+        return [*reply, END], len(reply), "stop"
+    return list(reply[: request.max_tokens]), request.max_tokens, "length"
 
 
 def _as_rule(replies: Sequence[str] | Mapping[str, str] | Reply) -> Reply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from dynasor_graph.types import Delta
 
@@ -26,7 +27,7 @@ class Mailbox:
     def put(self, item: Delta | BaseException) -> None:
         """Deliver from any thread; does nothing once the reader's loop is closed."""
         self._items.append(item)
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._filled.set)
 
     async def read(self) -> AsyncIterator[Delta]:

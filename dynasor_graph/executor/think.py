@@ -55,7 +55,7 @@ class Probing:
     warm_up: int
     closed: str
     cap: int
-    window: int = 3
+    window: int
 
 
 @dataclass(slots=True)

@@ -1,0 +1,264 @@
+"""vLLM in this process: what it refuses to start, how it dies, and that it starts in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynasor_graph.abacus import model_path
+from dynasor_graph.engine import complete
+from dynasor_graph.engine.vllm import VllmEngine
+from dynasor_graph.errors import (
+    ConfigError,
+    EngineDied,
+    EngineError,
+    EngineStartError,
+    UnknownName,
+)
+from dynasor_graph.types import Delta, Load, Request
+from tests.conftest import DTYPE, require_vllm
+from tests.engine.conftest import COUNTING
+
+pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
+
+SCRIPT = """\
+import asyncio
+from dynasor_graph.engine import complete
+from dynasor_graph.engine.vllm import VllmEngine
+from dynasor_graph.types import Request
+
+async def main():
+    async with VllmEngine("abacus-7m", max_num_seqs=4) as engine:
+        request = Request(tokens=tuple(await engine.encode("So")), max_tokens=1)
+        print((await complete(engine, request)).tokens)
+
+asyncio.run(main())
+"""
+
+HIDDEN = """\
+import sys
+
+class Hide:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name == "vllm" else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
+
+from dynasor_graph.engine.vllm import VllmEngine
+
+VllmEngine("abacus-7m")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _vllm_is_there() -> None:
+    require_vllm()
+
+
+def python(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, as a user does, with nothing set for vLLM."""
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("VLLM", "TORCH"))
+    }
+    return subprocess.run(
+        [sys.executable, "-c", script], env=kept, capture_output=True, text=True, timeout=200
+    )
+
+
+async def endless(engine: VllmEngine, max_tokens: int, **options: Any) -> Request:
+    tokens = tuple(await engine.encode(COUNTING))
+    return Request(tokens=tokens, max_tokens=max_tokens, temperature=0, **options)
+
+
+def waits(count: int, load: Load) -> bool:
+    return load.waiting == count
+
+
+def has_generated(count: int, load: Load) -> bool:
+    return load.generated >= count
+
+
+async def reported(engine: VllmEngine, expected: Callable[[Load], bool]) -> None:
+    for _ in range(1000):
+        if expected(await engine.load()):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"the load stayed at {await engine.load()}")
+
+
+# Starting ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["abacus-8m", "./nowhere", "/nowhere/at/all", "~/model"])
+async def test_a_model_that_is_not_there_names_those_that_are(model: str) -> None:
+    with pytest.raises(UnknownName, match="there are: abacus-7m, abacus-7m-reward"):
+        VllmEngine(model)
+
+
+async def test_a_name_from_a_hub_is_left_to_vllm() -> None:
+    assert VllmEngine("someone/some-model").model == "some-model"
+
+
+def test_without_vllm_the_extra_to_install_is_named() -> None:
+    done = python(HIDDEN)
+    assert done.returncode == 1
+    assert "NotInstalled: vLLM is not installed: pip install 'dynasor-graph[" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        pytest.param("empty", {}, "could not start 'empty'", id="no-model"),
+        pytest.param("abacus-7m", {"no_such_argument": 1}, "no_such_argument", id="argument"),
+        pytest.param("abacus-7m", {"max_model_len": 10**6}, "max_model_len", id="value"),
+        pytest.param("broken", {}, "could not start 'broken'", id="weights"),
+    ],
+)
+async def test_what_vllm_refuses_is_told_and_leaves_no_process(
+    vllm_engine: VllmEngine,  # so that the imports are done
+    tmp_path: Path,
+    model: str,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    before = multiprocessing.active_children()
+    if model in {"empty", "broken"}:
+        (tmp_path / model).mkdir()
+    if model == "broken":
+        shutil.copytree(model_path(), tmp_path / model, dirs_exist_ok=True)
+        (tmp_path / model / "model.safetensors").write_bytes(b"\x08" * 64)
+    path = model if model == "abacus-7m" else tmp_path / model
+    with pytest.raises(EngineStartError, match=message):
+        async with VllmEngine(path, **options):
+            pass
+    assert multiprocessing.active_children() == before
+
+
+async def test_an_engine_that_is_not_open_says_so() -> None:
+    with pytest.raises(EngineError, match="not open: use it inside `async with`"):
+        await complete(VllmEngine("abacus-7m"), Request(tokens=(5,), max_tokens=1))
+
+
+@pytest.mark.timeout(240)
+def test_it_starts_runs_and_ends_in_silence() -> None:
+    done = python(SCRIPT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+# Running -------------------------------------------------------------------------------------
+
+
+async def test_with_one_slot_the_lowest_priority_number_goes_first_and_closing_ends_the_rest(
+    vllm_engine: VllmEngine, tmp_path: Path
+) -> None:
+    """One engine for three things that take one of their own: starting it is what is slow."""
+    shutil.copytree(model_path(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").unlink()
+    order: list[int] = []
+    async with VllmEngine(tmp_path, max_num_seqs=1, dtype=DTYPE) as single:
+
+        async def read(priority: int) -> None:
+            await complete(single, await endless(single, 40, priority=priority))
+            order.append(priority)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read(10))
+            await reported(single, lambda load: load.running == 1)
+            for waiting, priority in enumerate((11, 5, -1), start=1):
+                group.create_task(read(priority))
+                await reported(single, partial(waits, waiting))
+        assert order == [10, -1, 5, 11]
+
+        with pytest.raises(ConfigError, match="no chat template"):
+            await single.render([{"role": "user", "content": "Hi"}])
+
+        deltas = single.stream(await endless(single, 900, chunk=4))
+        assert (await anext(deltas)).count > 0
+        unread = asyncio.ensure_future(complete(single, await endless(single, 900)))
+        await asyncio.sleep(0)
+    with pytest.raises(EngineDied, match="closed while requests were running"):
+        _ = [delta async for delta in deltas]
+    with pytest.raises(EngineDied, match="closed while requests were running"):
+        await unread
+    with pytest.raises(EngineError, match="not open"):
+        await complete(single, Request(tokens=(5,), max_tokens=1))
+
+
+async def test_requests_of_a_killed_engine_process_raise_engine_died(
+    vllm_engine: VllmEngine,
+) -> None:
+    before = set(multiprocessing.active_children())
+    async with VllmEngine("abacus-7m", max_num_seqs=2, dtype=DTYPE) as engine:
+        (process,) = set(multiprocessing.active_children()) - before
+        requests = [await endless(engine, 900, chunk=chunk) for chunk in (0, 4, 4, 0)]
+        running = [asyncio.ensure_future(complete(engine, request)) for request in requests]
+        await reported(engine, lambda load: (load.running, load.waiting) == (2, 2))
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            await asyncio.wait(running)
+        for task in running:
+            assert isinstance(task.exception(), EngineDied)
+        with pytest.raises(EngineDied, match="vLLM died"):
+            await complete(engine, requests[0])
+    assert (await complete(vllm_engine, await endless(vllm_engine, 4))).tokens == 4
+
+
+async def test_what_vllm_refuses_raises_in_the_reader(vllm_engine: VllmEngine) -> None:
+    with pytest.raises(EngineError, match=r"vLLM refused the request: .*temperature"):
+        await complete(vllm_engine, Request(tokens=(5,), max_tokens=1, temperature=-1.0))
+    assert (await complete(vllm_engine, await endless(vllm_engine, 4))).tokens == 4
+
+
+def test_two_event_loops_use_one_engine_at_the_same_time(vllm_engine: VllmEngine) -> None:
+    async def ask() -> list[list[int]]:
+        request = await endless(vllm_engine, 30, chunk=2)
+        return [(await complete(vllm_engine, request)).token_ids for _ in range(5)]
+
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(lambda _: asyncio.run(ask()), range(2))
+    assert one == other
+    assert {len(ids) for ids in one} == {30}
+
+
+async def test_tokens_of_a_terminated_request_are_on_the_engines_count(
+    vllm_engine: VllmEngine,
+) -> None:
+    """Over HTTP some are lost on the way; here the ledger is exact."""
+    await reported(vllm_engine, lambda load: load.running + load.waiting == 0)
+    before, spent = await vllm_engine.load(), 0
+    for chunk in (0, 1, 8):
+        request = await endless(vllm_engine, 500, chunk=chunk)
+        reading = asyncio.ensure_future(complete(vllm_engine, request))
+        await reported(vllm_engine, partial(has_generated, before.generated + spent + 20))
+        await vllm_engine.abort(request)
+        spent += (await reading).tokens
+        await reported(vllm_engine, lambda load: load.running + load.waiting == 0)
+    assert (await vllm_engine.load()).generated - before.generated == spent
+
+
+async def test_a_stream_that_nobody_finishes_reading_is_freed(vllm_engine: VllmEngine) -> None:
+    async def first() -> Delta:
+        async with aclosing(vllm_engine.stream(await endless(vllm_engine, 900, chunk=2))) as deltas:
+            async for delta in deltas:
+                return delta
+        raise AssertionError("no delta came")
+
+    assert (await first()).count > 0
+    await reported(vllm_engine, lambda load: load.running + load.waiting == 0)
