@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -236,8 +237,9 @@ async def test_so_many_programs_are_in_flight_and_no_more(programs: int, most: i
             open_programs.remove(event["program"])
         peak = max(peak, len(open_programs))
 
-    engine = FakeEngine(replies(["1"]))
-    runner = Runner(engine=engine, programs=programs, on_event=watch, branches=2)
+    lengths = itertools.cycle([400, 20, 200, 20])
+    engine = FakeEngine(lambda prompt, request: reply("1", next(lengths)))
+    runner = Runner(engine=engine, programs=programs, on_event=watch, branches=1, policy="fixed")
 
     results = await run_all(runner, ask(*"abcdefg"))
 
@@ -334,6 +336,8 @@ async def test_an_engine_that_refuses_one_request_fails_that_program_alone():
 
 @pytest.mark.parametrize("programs", [pytest.param(1, id="one"), pytest.param(4, id="four")])
 async def test_the_death_of_the_engine_is_raised_after_the_results_so_far(programs: int):
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
     engine = FakeEngine(by_text(fast=reply("2", 20), slow=reply("1", 4000)))
     runner = Runner(
         engine=engine,
@@ -352,6 +356,8 @@ async def test_the_death_of_the_engine_is_raised_after_the_results_so_far(progra
     assert first.question == "fast 1"
     load = await engine.load()
     assert (load.running, load.waiting) == (0, 0)
+    gc.collect()
+    assert complaints == []
 
 
 class Unplugged(FakeEngine):
@@ -392,6 +398,22 @@ async def test_results_that_came_in_the_same_moment_as_failures_are_not_lost():
     assert got == ["fast", "slow 1", "slow 2", "slow 3"]
     gc.collect()
     assert complaints == []  # no failure was left for the garbage collector to report
+
+
+async def test_leaving_early_passes_over_what_failed_meanwhile():
+    before = asyncio.all_tasks()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+    engine = Unplugged(by_text(fast=reply("2", 20)))
+    runner = Runner(engine=engine, branches=1, policy="fixed")
+
+    async with aclosing(runner.run(ask("bad 1", "fast", "bad 2"))) as results:
+        assert (await anext(results)).question == "fast"
+        engine.plug.set()
+        await until(lambda: asyncio.all_tasks() <= before)
+
+    gc.collect()
+    assert complaints == []
 
 
 async def test_leaving_early_frees_everything():

@@ -33,8 +33,8 @@ from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
 __all__ = ["VllmEngine"]
 
 SMALL_MODEL = 1 << 30
-"""Bytes of weights up to which vLLM starts without compiling: on the CPU compiling takes 40 s and
-was no faster for small models, on a GPU it takes 13 to 19 s and decodes 2 to 3 % faster."""
+"""Bytes of weights up to which the CPU build starts without compiling: compiling takes 40 s, and
+was no faster for small models."""
 
 FAST_START = {
     # One thread: with more, spinning barriers cost more than a small model's work.
@@ -61,8 +61,8 @@ class VllmEngine:
     Args:
         model: A folder with a model, the name of a bundled one ("abacus-7m"), or a hub name.
         max_num_seqs: Most requests in the running batch.
-        fast_start: No torch.compile; on the CPU also one process less, forked: 12 s instead of 40
-            to 60. By default for models below 1 GiB.
+        fast_start: CPU only: no torch.compile, one process less, forked: 12 s instead of 40 to
+            60. By default for models below 1 GiB.
         verbose: Show what vLLM and torch print: log lines, progress bars and warnings. They decide
             at import, so the first engine of a process decides for all of them.
         engine_args: Anything else that vLLM's `AsyncEngineArgs` takes.
@@ -131,15 +131,12 @@ class VllmEngine:
 
         args: dict[str, Any] = {"model": self._path, "scheduling_policy": "priority"}
         args["use_tqdm_on_load"] = self._verbose
-        if fast and _has_gpu():
-            # CUDA graphs without torch.compile: 2 to 3 % slower, and starts 13 to 19 s sooner.
-            args["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
-        elif fast:
+        if fast:
             args |= {"enforce_eager": True, "block_size": 32}
         _register_llama(self._path)
         args |= self._args
         config = AsyncEngineArgs(disable_log_stats=True, **args).create_engine_config()
-        if fast and not _has_gpu():
+        if fast:
             # vLLM asks for spawn on the CPU; a forked engine process inherits the imports (10 s).
             os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
         with _ready_to_fork() if fast else nullcontext():
@@ -163,13 +160,15 @@ class VllmEngine:
         if path.is_dir():
             defaults["HF_HUB_OFFLINE"] = "1"
         _set_defaults(defaults)
+        if _has_gpu():
+            # Not without torch.compile: prefill beside decoding fell from 16,000 to 10,000 tokens/s.
+            _set_defaults({"VLLM_WORKER_MULTIPROC_METHOD": "spawn"})
+            return False
         weights = sum(p.stat().st_size for p in path.glob("*.safetensors"))
         fast = self._fast_start
         if fast is None:
             fast = path.is_dir() and weights < SMALL_MODEL
-        if _has_gpu():
-            _set_defaults({"VLLM_WORKER_MULTIPROC_METHOD": "spawn"})
-        elif fast:
+        if fast:
             _set_defaults(FAST_START)
             if (dynamo := sys.modules.get("torch._dynamo")) is not None:
                 dynamo.config.disable = True  # it has read its environment already

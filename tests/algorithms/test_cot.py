@@ -99,6 +99,7 @@ async def test_fixed_sends_no_probe_at_all():
     state, _ = await run("cot", engine, policy="fixed", round_tokens=400)
 
     assert not any(is_probe(request) for request in engine.requests)
+    assert {request.chunk for request in engine.requests} == {0}  # nobody looks mid-way
     assert (state["usage"]["probe"], state["answer"], state["rounds"]) == (0, "8", 4)
 
 
@@ -246,7 +247,7 @@ async def test_after_the_deadline_nothing_more_is_generated():
         engine,
         lambda event: event["event"] == "probe" and event["answer"] == "5",
         policy="probe-consistency:window=99",
-        budget=Budget(seconds=0.4),
+        budget=Budget(seconds=1.0),
     )
 
     assert (result.stop_reason, result.answer) == (StopReason.DEADLINE, "5")
@@ -259,12 +260,12 @@ async def test_the_deadline_bounds_the_forced_answer_too():
     engine = FakeEngine(Thinker(LONG, last="\\boxed{17}" + "z" * 40))
 
     result = await solve_until(
-        engine, lambda event: event.get("verdict") == "terminate", budget=Budget(seconds=0.4)
+        engine, lambda event: event.get("verdict") == "terminate", budget=Budget(seconds=1.0)
     )
 
     assert any(is_last_word(request) for request in engine.requests)
     assert (result.stop_reason, result.answer) == (StopReason.CERTAIN, "5")  # of its probes
-    assert result.latency_s < 5
+    assert result.latency_s < 10
     load = await engine.load()
     assert (load.running, load.waiting, load.generated) == (0, 0, result.usage.generated)
 

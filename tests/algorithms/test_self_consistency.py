@@ -114,8 +114,8 @@ class Confident(FakeEngine):
 async def test_one_sure_branch_outvotes_two_unsure_ones_if_confidence_counts(
     vote: str, answer: str
 ):
-    # exp(-2) + exp(-2) < exp(-0.1), whatever the lengths.
-    said = [reply("4", tokens=20), reply("4", tokens=20), reply("5", tokens=200)]
+    # exp(-2) + exp(-2) < exp(-0.1), by the mean: the sums, -40 twice and -50, would say 4.
+    said = [reply("4", tokens=20), reply("4", tokens=20), reply("5", tokens=500)]
     engine = Confident(said, [-2.0, -2.0, -0.1])
 
     state, _ = await run("self_consistency", engine, policy="fixed", branches=3, vote=vote)

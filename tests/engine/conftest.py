@@ -17,7 +17,6 @@ REASONING = "".join(f"Step {i}: {i} and {i} make {2 * i}.\n" for i in range(1, 1
 COUNTING = "1 2 3 4 5 6 7 8"
 """A text that abacus-7m, always taking the likeliest token, goes on with for ever."""
 
-fake_only = pytest.mark.parametrize("engine", ["fake"], indirect=True)
 real_only = pytest.mark.parametrize(
     "engine",
     [pytest.param(name, marks=pytest.mark.vllm) for name in ("vllm", "openai")],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from dynasor_graph.engine import Engine, FakeEngine, complete
 from dynasor_graph.errors import PromptTooLong
 from dynasor_graph.types import Completion, Delta, Load, Message, Request
-from tests.engine.conftest import COUNTING, fake_only, go_on, real_only
+from tests.engine.conftest import COUNTING, go_on, real_only
 
 pytestmark = pytest.mark.anyio
 
@@ -231,7 +231,6 @@ async def test_a_prompt_seen_before_comes_out_of_the_cache(engine: Engine) -> No
     assert first.cached < engine.block
     assert second.cached == 4 * engine.block
     computed = 2 * len(tokens) - first.cached - second.cached
-    load = await reported(engine, lambda load: load.prompt_computed >= before.prompt_computed + 1)
     load = await reported(
         engine, lambda load: load.prompt_computed >= before.prompt_computed + computed
     )
@@ -393,27 +392,7 @@ async def test_a_thousand_cancellations_leave_nothing_behind(
     assert load.kv_usage < 0.01
 
 
-# Order, seeds and limits -----------------------------------------------------------------------
-
-
-@fake_only
-async def test_of_those_that_wait_the_lowest_priority_number_goes_first(engine: Engine) -> None:
-    """On vLLM, see `test_vllm.py`: it takes an engine with a single slot."""
-    async with FakeEngine(["so"], slots=1) as single:
-        order: list[int] = []
-
-        async def read(priority: int) -> None:
-            await complete(single, Request(tokens=(1,), max_tokens=8, priority=priority))
-            order.append(priority)
-
-        single.gate.clear()
-        async with asyncio.TaskGroup() as group:
-            for priority in (10, 11, 5, -1, 5):
-                group.create_task(read(priority))
-                await asyncio.sleep(0)
-            assert (await single.load()).waiting == 4
-            single.gate.set()
-    assert order == [10, -1, 5, 5, 11]
+# Seeds and limits ------------------------------------------------------------------------------
 
 
 @real_only
@@ -463,23 +442,17 @@ async def test_every_engine_is_one_by_its_protocol(engine: Engine) -> None:
 # Event loops -----------------------------------------------------------------------------------
 
 
-def in_turn(engine: Engine, count: int) -> list[list[int]]:
-    async def ask() -> list[int]:
-        tokens = await engine.encode(COUNTING)
-        return (await complete(engine, greedy(tokens, 12, chunk=4))).token_ids
-
-    def run(work: Callable[[], Coroutine[None, None, list[int]]]) -> list[int]:
-        return asyncio.run(work())
-
-    return [run(ask) for _ in range(count)]
-
-
 @pytest.mark.parametrize("name", ["fake", pytest.param("vllm", marks=pytest.mark.vllm)])
 def test_an_engine_serves_one_event_loop_after_another(
     request: pytest.FixtureRequest, name: str
 ) -> None:
     """An `OpenAIEngine` belongs to the loop it is opened in, as its documentation says."""
     engine = FakeEngine(go_on) if name == "fake" else request.getfixturevalue("vllm_engine")
-    first, second = in_turn(engine, 2)
+
+    async def ask() -> list[int]:
+        tokens = await engine.encode(COUNTING)
+        return (await complete(engine, greedy(tokens, 12, chunk=4))).token_ids
+
+    first, second = asyncio.run(ask()), asyncio.run(ask())
     assert first == second
     assert len(first) == 12

@@ -146,6 +146,24 @@ async def test_a_held_request_can_be_aborted() -> None:
     assert (await reading).finish_reason == "terminated"
 
 
+async def test_of_those_that_wait_the_lowest_priority_number_goes_first() -> None:
+    engine = FakeEngine(slots=1)
+    order: list[int] = []
+
+    async def read(priority: int) -> None:
+        await complete(engine, Request(tokens=(1,), max_tokens=8, priority=priority))
+        order.append(priority)
+
+    engine.gate.clear()
+    async with asyncio.TaskGroup() as group:
+        for priority in (10, 11, 5, -1, 5):
+            group.create_task(read(priority))
+            await turns(1)
+        assert (await engine.load()).waiting == 4
+        engine.gate.set()
+    assert order == [10, -1, 5, 5, 11]
+
+
 async def test_no_more_requests_run_than_there_are_slots() -> None:
     engine = FakeEngine(["some words"], speed=1, slots=2)
     loads = []

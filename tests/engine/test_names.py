@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -18,6 +20,23 @@ from tests.conftest import require_vllm
 pytestmark = pytest.mark.anyio
 
 NAME = "an engine of this test"
+
+HIDDEN = """\
+import sys
+
+class Hide:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name == "vllm" else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
+
+from dynasor_graph.engine import open_engine
+
+open_engine("abacus-7m")
+"""
 
 
 class Slow(FakeEngine):
@@ -125,6 +144,14 @@ def test_any_other_spec_is_a_model_for_vllm(spec: str) -> None:
     engine = open_engine(spec)
     assert type(engine) is VllmEngine
     assert engine.model == spec.rpartition("/")[2]
+
+
+def test_without_vllm_the_extra_to_install_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HIDDEN], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "NotInstalled: vLLM is not installed: pip install 'dynasor-graph[" in done.stderr
 
 
 def test_options_reach_the_engine() -> None:

@@ -48,23 +48,6 @@ async def main():
 asyncio.run(main())
 """
 
-HIDDEN = """\
-import sys
-
-class Hide:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def find_spec(self, name, path=None, target=None):
-        return None if name == "vllm" else self.finder.find_spec(name, path, target)
-
-sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
-
-from dynasor_graph.engine.vllm import VllmEngine
-
-VllmEngine("abacus-7m")
-"""
-
 
 @pytest.fixture(autouse=True)
 def _vllm_is_there() -> None:
@@ -113,12 +96,6 @@ async def test_a_model_that_is_not_there_names_those_that_are(model: str) -> Non
 
 async def test_a_name_from_a_hub_is_left_to_vllm() -> None:
     assert VllmEngine("someone/some-model").model == "some-model"
-
-
-def test_without_vllm_the_extra_to_install_is_named() -> None:
-    done = python(HIDDEN)
-    assert done.returncode == 1
-    assert "NotInstalled: vLLM is not installed: pip install 'dynasor-graph[" in done.stderr
 
 
 @pytest.mark.parametrize(

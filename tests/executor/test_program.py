@@ -125,7 +125,7 @@ async def test_requests_that_wait_in_the_engine_are_ended_too_and_have_cost_noth
     engine = FakeEngine(replies(["1"]), slots=2)
     engine.gate.clear()
 
-    state, _ = await run("self_consistency", engine, budget=Budget(seconds=0.05))
+    state, _ = await run("self_consistency", engine, budget=Budget(seconds=0.3))
 
     assert len(engine.requests) == 5
     assert [b["finish"] for b in state["branches"]] == ["terminated"] * 5
@@ -368,7 +368,7 @@ async def test_the_deadline_ends_a_program_that_hangs_with_the_best_answer_so_fa
         engine=engine,
         policy="fixed",
         sampling={"max_tokens": 4000},
-        budget=Budget(seconds=0.5),
+        budget=Budget(seconds=1.0),
     )
     async with aclosing(items):
         async for item in items:
@@ -385,7 +385,7 @@ async def test_the_deadline_ends_a_program_that_hangs_with_the_best_answer_so_fa
     assert not engine.gate.is_set()
     load = await engine.load()
     assert (load.running, load.waiting, load.generated) == (0, 0, found.usage.generated)
-    assert 0.5 <= found.latency_s < 5
+    assert 1.0 <= found.latency_s < 10
 
 
 async def test_the_deadline_counts_over_all_rounds():
@@ -682,10 +682,9 @@ import asyncio, os, sys
 
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from dynasor_graph.algorithms import SelfConsistency, find_algorithm
-from dynasor_graph.algorithms.self_consistency import sample
+from dynasor_graph.algorithms import find_algorithm
 from dynasor_graph.engine import FakeEngine, register
-from tests.executor.stage import reply, until
+from tests.executor.stage import reply
 from tests.executor.test_program import CONFIG, LONG, SETTINGS, SHORT
 
 
@@ -695,24 +694,16 @@ class Saver(AsyncSqliteSaver):
     async def aput_writes(self, config, writes, task_id, task_path=""):
         await super().aput_writes(config, writes, task_id, task_path)
         self.stored += any(channel == "__return__" for channel, _ in writes)
+        if self.stored == 3:
+            os._exit(9)
 
 
 async def main():
-    engine = FakeEngine([reply("1", n) for n in (SHORT, SHORT, LONG, SHORT, LONG, LONG)])
-    register("crash", engine)
+    register("crash", FakeEngine([reply("1", n) for n in (SHORT, SHORT, LONG, SHORT, LONG, LONG)]))
     async with Saver.from_conn_string(sys.argv[1]) as saver:
         graph = find_algorithm("self_consistency").compile(checkpointer=saver)
         context = {"engine": "crash", "policy": "fixed", **SETTINGS}
-        finished = 0
-        asked = {"question": "q"}
-        async for event in graph.astream(
-            asked, CONFIG, context=context, stream_mode="custom", durability="sync"
-        ):
-            finished += event["event"] == "branch"
-            if finished == 3:
-                engine.gate.clear()
-                await until(lambda: saver.stored == 3)
-                os._exit(9)
+        await graph.ainvoke({"question": "q"}, CONFIG, context=context, durability="sync")
 
 
 asyncio.run(main())
