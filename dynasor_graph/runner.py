@@ -241,8 +241,6 @@ class Runner:
                     task.cancel()
                 if running:
                     await asyncio.wait(running)
-                for task in running:
-                    _failed(task)
 
     async def _attempt(self, context: Context, question: Question) -> Result:
         started = time.monotonic()

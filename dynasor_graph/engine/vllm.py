@@ -132,7 +132,8 @@ class VllmEngine:
         args: dict[str, Any] = {"model": self._path, "scheduling_policy": "priority"}
         args["use_tqdm_on_load"] = self._verbose
         if fast:
-            args |= {"enforce_eager": True, "block_size": 32}
+            # vLLM 0.32 on the CPU dies when the prompt of a seeded request is cut into chunks.
+            args |= {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False}
         _register_llama(self._path)
         args |= self._args
         config = AsyncEngineArgs(disable_log_stats=True, **args).create_engine_config()

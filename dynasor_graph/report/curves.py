@@ -96,8 +96,8 @@ def select(arms: Sequence[Arm], curves: Sequence[Curves]) -> tuple[str, list[Exa
     shown = [r for r in arm.results if r.id in known and r.error is None]
     stopped = [r for r in shown if known[r.id].stop is not None]
     never = [r for r in shown if known[r.id].stop is None]
-    stopped.sort(key=lambda r: (_stop_at(known[r.id]), r.id))
-    never.sort(key=lambda r: (known[r.id].certaindex[-1], r.id))
+    stopped.sort(key=lambda r: (known[r.id].stop or 0, r.id))
+    never.sort(key=lambda r: (known[r.id].certaindex[-1], -len(known[r.id].at), r.id))
     examples: dict[str, Example] = {}
     for kind, choice in [*_stopped_kinds(stopped, known), *_other_kinds(never, bool(stopped))]:
         free = next((r.id for r in choice if r.id not in examples), None)
@@ -109,9 +109,9 @@ def select(arms: Sequence[Arm], curves: Sequence[Curves]) -> tuple[str, list[Exa
 def _stopped_kinds(stopped: Sequence[Result], known: Curves) -> list[Kind]:
     """Kinds among the programs that the policy stopped, earliest first."""
     fine = [r for r in stopped if r.correct is not False]
-    at = [_stop_at(known[r.id]) for r in fine]
-    later = [r for r, knob in zip(fine, at, strict=True) if knob > at[0]]
-    between = [r for r in later if _stop_at(known[r.id]) < at[-1]]
+    stops = [known[r.id].stop or 0 for r in fine]
+    later = [r for r, stop in zip(fine, stops, strict=True) if stop > stops[0]]
+    between = [r for r in later if (known[r.id].stop or 0) < stops[-1]]
     return [
         ("Settled at once", fine),
         ("Settled midway", _middle_out(between)),
@@ -126,10 +126,6 @@ def _other_kinds(never: Sequence[Result], others_stopped: bool) -> list[Kind]:
         return [("Open to the end", never), ("Settled at its end", never[::-1])]
     lucky = [r for r in never if r.correct]
     return [("Never settled", never), ("Never settled, and yet right", lucky)]
-
-
-def _stop_at(curve: Curve) -> int:
-    return curve.at[-1] if curve.stop is None else curve.at[curve.stop]
 
 
 def _middle_out(results: Sequence[Result]) -> list[Result]:

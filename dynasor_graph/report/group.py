@@ -131,5 +131,5 @@ def _classes(steps: Mapping[str, int]) -> dict[str, set[str]]:
         end = min(start + width - 1, high)
         ids = {name for name, n in steps.items() if start <= n <= end}
         if ids:
-            found[str(start) if start == end else f"{start} to {end}"] = ids
+            found[str(start) if start == end else f"{start}\N{EN DASH}{end}"] = ids
     return found

@@ -120,7 +120,10 @@ def _settling(group: Group, look: Mapping[str, Look], key: str) -> dict[str, Any
         }
         for i, (example, lines) in enumerate(zip(examples, drawn, strict=True))
     ]
-    return {"policy": policy, "unit": unit, "panels": panels}
+    seen = {
+        arm.policy: look[arm.policy] for arm, known in zip(group.arms, curves, strict=True) if known
+    }
+    return {"policy": policy, "unit": unit, "looks": seen, "panels": panels}
 
 
 def _difficulty(group: Group, look: Mapping[str, Look], key: str) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox
@@ -24,9 +25,9 @@ SPENT = ("main", "terminated", "probe", "probe_prefill", "reward")
 _FILL = {  # kind of token -> strength of the policy's colour, and hatching
     "main": (1.0, ""),
     "terminated": (0.55, ""),
-    "probe": (0.55, "///"),
-    "probe_prefill": (0.2, "\\\\\\"),
-    "reward": (0.2, "xx"),
+    "probe": (0.5, "//////"),
+    "probe_prefill": (0.2, "\\\\\\\\\\\\"),
+    "reward": (0.2, "xxxx"),
 }
 
 _PLACES = ((9, 9), (-9, 9), (9, -9), (-9, -9), (9, 22), (-9, 22), (9, -22), (-9, -22), (0, 35))
@@ -131,7 +132,7 @@ def settling(
 
 def spending(bars: Sequence[Bar], look: Mapping[str, Look]) -> Figure:
     """Where the net tokens went: a bar an arm, a piece a kind."""
-    figure, ax = _axes(6.4, 0.95 + 0.36 * len(bars))
+    figure, ax = _axes(8.6, 0.95 + 0.36 * len(bars))
     kinds = [kind for kind in SPENT if any(bar.usage.get(kind) for bar in bars)]
     for y, bar in enumerate(bars):
         left = 0.0
@@ -168,7 +169,14 @@ def spending(bars: Sequence[Bar], look: Mapping[str, Look]) -> Figure:
     _thousands(ax)
     if len(kinds) > 1:
         keys = [_key(kind) for kind in kinds]
-        figure.legend(handles=keys, loc="outside upper left", ncols=len(keys), frameon=False)
+        figure.legend(
+            handles=keys,
+            loc="outside upper left",
+            ncols=len(keys),
+            frameon=False,
+            handlelength=2.6,
+            handleheight=1.2,
+        )
     return figure
 
 
@@ -239,6 +247,7 @@ def _label(figure: Figure, ax: Axes, points: Sequence[Point], look: Mapping[str,
             color=look[point.policy].colour,
             fontweight="bold",
             in_layout=False,
+            path_effects=[withStroke(linewidth=3, foreground=PAPER)],
         )
 
         def clashes(place: tuple[int, int], label: Annotation = label) -> int:

@@ -239,3 +239,14 @@ async def test_a_stream_that_nobody_finishes_reading_is_freed(vllm_engine: VllmE
 
     assert (await first()).count > 0
     await reported(vllm_engine, lambda load: load.running + load.waiting == 0)
+
+
+@pytest.mark.anyio
+async def test_seeded_prompts_that_fill_a_step_do_not_kill_the_cpu_engine(vllm_engine: VllmEngine):
+    """vLLM 0.32 on the CPU dies when the prompt of a seeded request is cut into chunks."""
+    tokens = 60 * await vllm_engine.encode("Ada has 7 coins. ")
+    requests = [Request(tokens=tuple(tokens[i : i + 120]), max_tokens=4, seed=i) for i in range(60)]
+    done = await asyncio.wait_for(
+        asyncio.gather(*(complete(vllm_engine, r) for r in requests)), 120
+    )
+    assert all(completion.tokens for completion in done)
