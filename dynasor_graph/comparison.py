@@ -85,10 +85,12 @@ def compare(arms: Sequence[Arm]) -> list[Row]:
     """One row an arm; the first arm of each algorithm is the baseline of its others.
 
     Raises:
-        InputError: Two arms of one algorithm were not asked the same questions.
+        InputError: Two arms of one algorithm were not asked the same questions, or one none.
     """
     first: dict[str, Arm] = {}
     for arm in arms:
+        if not arm.results:
+            raise InputError(f"{arm.algorithm}: {arm.policy!r} was not asked a single question")
         first.setdefault(arm.algorithm, arm)
     return [_row(arm, first[arm.algorithm]) for arm in arms]
 

@@ -35,18 +35,19 @@ class Group:
 
     @property
     def scored(self) -> bool:
-        """Whether there is an accuracy."""
-        return all(row["accuracy"] is not None for row in self.rows)
+        """Whether there is an accuracy; an arm of which every program failed may still have none."""
+        return any(row["accuracy"] is not None for row in self.rows)
 
     def points(self) -> list[Point]:
-        """Accuracy and net tokens of each arm, with intervals over the questions."""
+        """Accuracy and net tokens of each arm that has them, with intervals over the questions."""
         return [
             Point(
                 arm.policy,
                 _interval([100 * float(bool(r.correct)) for r in self._graded(arm)]),
                 _interval([r.usage.net for r in arm.results]),
             )
-            for arm in self.arms
+            for arm, row in zip(self.arms, self.rows, strict=True)
+            if row["accuracy"] is not None
         ]
 
     def bars(self) -> list[Bar]:

@@ -246,7 +246,6 @@ async def test_seeded_prompts_that_fill_a_step_do_not_kill_the_cpu_engine(vllm_e
     """vLLM 0.32 on the CPU dies when the prompt of a seeded request is cut into chunks."""
     tokens = 60 * await vllm_engine.encode("Ada has 7 coins. ")
     requests = [Request(tokens=tuple(tokens[i : i + 120]), max_tokens=4, seed=i) for i in range(60)]
-    done = await asyncio.wait_for(
-        asyncio.gather(*(complete(vllm_engine, r) for r in requests)), 120
-    )
-    assert all(completion.tokens for completion in done)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        running = [group.create_task(complete(vllm_engine, request)) for request in requests]
+    assert all(task.result().tokens for task in running)
