@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -15,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox
 
 from dynasor_graph.report.curves import Curve
-from dynasor_graph.report.svg import INK, PAPER, Look
+from dynasor_graph.report.svg import GREY, PAPER, Look
 
 __all__ = ["SPENT", "Bar", "Point", "Series", "difficulty", "settling", "spending", "tradeoff"]
 
@@ -162,17 +161,18 @@ def spending(bars: Sequence[Bar], look: Mapping[str, Look]) -> Figure:
     ax.set_yticks(range(len(bars)), [_plain(bar.policy) for bar in bars])
     ax.tick_params(axis="y", length=0)
     ax.invert_yaxis()
-    ax.margins(x=0.12)
-    ax.set_xlim(left=0)
+    longest = max(sum(bar.usage.get(kind, 0.0) for kind in kinds) for bar in bars)
+    ax.set_xlim(0, 1.12 * max(1.0, longest))
     ax.grid(visible=False, axis="y")
     ax.set_xlabel("net tokens a question")
     _thousands(ax)
     if len(kinds) > 1:
-        keys = [_key(kind) for kind in kinds]
-        figure.legend(
-            handles=keys,
+        # Tuples are documented as handles, but matplotlib's types do not know them.
+        figure.legend(  # type: ignore[call-overload]
+            [_key(kind) for kind in kinds],
+            [kind.replace("_", " ") for kind in kinds],
             loc="outside upper left",
-            ncols=len(keys),
+            ncols=len(kinds),
             frameon=False,
             handlelength=2.6,
             handleheight=1.2,
@@ -224,12 +224,11 @@ def _plain(text: str, most: int = 34) -> str:
     return short.replace("$", r"\$")
 
 
-def _key(kind: str) -> Patch:
+def _key(kind: str) -> tuple[Patch, Patch]:
+    """A legend's sample, in two layers as the bars are: a strength would make hatching pale."""
     strength, hatch = _FILL[kind]
-    grey = (*np.full(3, 0.4), strength)
-    return Patch(
-        facecolor=grey, edgecolor=INK, hatch=hatch, linewidth=0.6, label=kind.replace("_", " ")
-    )
+    fill = Patch(facecolor=GREY, alpha=strength, linewidth=0)
+    return fill, Patch(fill=False, hatch=hatch, edgecolor=GREY, linewidth=0.6)
 
 
 def _label(figure: Figure, ax: Axes, points: Sequence[Point], look: Mapping[str, Look]) -> None:

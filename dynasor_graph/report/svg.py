@@ -16,7 +16,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "FAINT", "INK", "PAPER", "Colour", "Look", "inline", "looks", "style"]
+__all__ = ["COLOURS", "FAINT", "GREY", "INK", "PAPER", "Colour", "Look", "inline", "looks", "style"]
 
 
 class Colour(NamedTuple):
@@ -27,10 +27,10 @@ class Colour(NamedTuple):
     dark: str
 
 
-INK, FAINT, PAPER = "#1c1c22", "#d4d4dc", "#fffffe"
-"""Text and axes; grid; the page's ground. All differ, because a colour stands for its variable."""
+INK, GREY, FAINT, PAPER = "#1c1c22", "#666670", "#d4d4dc", "#fffffe"
+"""Text and axes; the baseline; grid; the page's ground. All differ: each stands for a variable."""
 
-_BASELINE = Colour("policy-0", "#666670", "#b4b4be")
+_BASELINE = Colour("policy-0", GREY, "#b4b4be")
 _POLICIES = (  # Okabe and Ito's colours, told apart by all kinds of eyes; yellow is too pale on white
     Colour("policy-1", "#0072b2", "#4aa8e6"),
     Colour("policy-2", "#d55e00", "#f0803c"),
