@@ -177,3 +177,8 @@ def test_another_seed_gives_another_interval_of_the_same_size():
 def test_there_is_no_interval_of_nothing():
     with pytest.raises(ValueError, match="no question has a gold answer"):
         paired_bootstrap([])
+
+
+def test_an_arm_that_was_asked_nothing_is_refused():
+    with pytest.raises(InputError, match="not asked a single question"):
+        compare([Arm(algorithm="cot", policy="fixed", results=[])])
