@@ -20,6 +20,8 @@ class Tally:
         self._grouping = Grouping()
         self._classes: list[int] = []  # of the branches that have an answer
         self._voters: list[Branch] = []
+        self._counts: dict[int, int] = {}  # votes of each class as it was numbered when they came
+        self._tokens = 0  # of finished branches
 
     @classmethod
     async def of(cls, branches: Iterable[Branch]) -> Self:
@@ -34,11 +36,14 @@ class Tally:
         self.branches.append(branch)
         if branch["finish"] == "terminated":
             return
+        self._tokens += branch["tokens"]
         if branch["answer"] is None:
             self.empty += 1
             return
-        self._classes.append(await self._grouping.add(branch["answer"]))
+        number = await self._grouping.add(branch["answer"])
+        self._classes.append(number)
         self._voters.append(branch)
+        self._counts[number] = self._counts.get(number, 0) + 1
 
     @property
     def finished(self) -> int:
@@ -48,13 +53,17 @@ class Tally:
     @property
     def mean_tokens(self) -> float:
         """Mean tokens of a finished branch; 0 before the first."""
-        spent = [b["tokens"] for b in self.branches if b["finish"] != "terminated"]
-        return sum(spent) / len(spent) if spent else 0.0
+        return self._tokens / self.finished if self.finished else 0.0
 
     @property
     def votes(self) -> tuple[int, ...]:
         """Votes of each distinct answer, most first; of equals the earlier seen first."""
-        return tuple(int(weight) for _, weight in self._ranking(lambda branch: 1.0))
+        # One step a distinct answer, not one a branch: this is asked at every branch that ends.
+        sums: dict[int, int] = {}
+        for number, count in self._counts.items():
+            root = self._grouping.root(number)
+            sums[root] = sums.get(root, 0) + count
+        return tuple(sorted(sums.values(), reverse=True))
 
     def leader(self, weight: Callable[[Branch], float] = lambda branch: 1.0) -> Branch | None:
         """The earliest branch that gave the leading answer; None if no branch gave any."""
