@@ -1,46 +1,42 @@
 """The bundled tutorial model, abacus-7m, and the generator of the questions it was trained on.
 
 `model_path` and `reward_path` give the folders of the two models; `questions` draws a benchmark of
-arithmetic word problems of chosen difficulty, and `make` a single one. Only the standard library is
-imported here. The recipe that trained the models is in ``models/abacus`` of the source repository.
+arithmetic word problems of chosen length, and `make` a single one. `dataset` gives the fixed sets,
+and `recording_path` the samples that were recorded on them. Only the standard library is imported
+here. The recipe that trained the models is in ``models/abacus`` of the source repository.
 """
 
 from __future__ import annotations
 
-from dynasor_graph.abacus.bundled import BUNDLED, model_path, reward_path
-from dynasor_graph.abacus.problems import (
-    MAX_DIFFICULTY,
-    MAX_VALUE,
-    PROBE,
-    Problem,
-    Quantity,
-    Question,
-    chat,
-    derivation,
-    direct,
-    example,
-    make,
-    probe,
-    questions,
-    think,
+from dynasor_graph.abacus.bundled import (
+    BUNDLED,
+    RECORDED,
+    model_path,
+    recording_path,
+    reward_path,
 )
+from dynasor_graph.abacus.chat import PROBE, chat
+from dynasor_graph.abacus.datasets import DATASETS, Dataset, dataset
+from dynasor_graph.abacus.problem import MAX_VALUE, Problem, Step
+from dynasor_graph.abacus.questions import FAMILIES, MAX_STEPS, Question, make, questions
 
 __all__ = [
     "BUNDLED",
-    "MAX_DIFFICULTY",
+    "DATASETS",
+    "FAMILIES",
+    "MAX_STEPS",
     "MAX_VALUE",
     "PROBE",
+    "Dataset",
+    "RECORDED",
     "Problem",
-    "Quantity",
     "Question",
+    "Step",
     "chat",
-    "derivation",
-    "direct",
-    "example",
+    "dataset",
     "make",
     "model_path",
-    "probe",
     "questions",
+    "recording_path",
     "reward_path",
-    "think",
 ]

@@ -1,4 +1,4 @@
-"""Where the bundled models lie on disk."""
+"""Bundled: where the models and the recorded samples that come with the package lie on disk."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from dynasor_graph.errors import ConfigError
+from dynasor_graph.errors import ConfigError, UnknownName
 
-__all__ = ["BUNDLED", "model_path", "reward_path"]
+__all__ = ["BUNDLED", "RECORDED", "model_path", "recording_path", "reward_path"]
 
 _MODEL: Final = "abacus-7m"
 _REWARD: Final = "abacus-7m-reward"
@@ -37,6 +37,34 @@ BUNDLED: Final[Mapping[str, Callable[[], Path]]] = MappingProxyType(
     {_MODEL: model_path, _REWARD: reward_path}
 )
 """The name of each bundled model, and the function that returns its folder."""
+
+
+RECORDED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"abacus-test": ("direct",)})
+"""The kinds of samples that were recorded, by data set; "direct": answers without thinking."""
+
+
+def recording_path(name: str, kind: str = "direct") -> Path:
+    """The file of samples that `abacus-7m` gave to a set of questions; read it with `recordings`.
+
+    Args:
+        name: One of `RECORDED`.
+        kind: One of the kinds that were recorded of it.
+
+    Raises:
+        UnknownName: Nothing was recorded of this set, or not this kind.
+        ConfigError: This installation came without the recordings.
+    """
+    if name not in RECORDED:
+        raise UnknownName("recorded data set", name, RECORDED)
+    if kind not in RECORDED[name]:
+        raise UnknownName("kind of recording", kind, RECORDED[name])
+    path = Path(__file__).resolve().parent / "samples" / f"{name}.{kind}.jsonl.gz"
+    if not path.is_file():
+        raise ConfigError(
+            f"this installation has no recorded samples (there is no {path}): install "
+            "dynasor-graph again"
+        )
+    return path
 
 
 def _folder(name: str) -> Path:

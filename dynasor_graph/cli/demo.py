@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def demo(
     questions: Annotated[
-        int, typer.Option(help="Generated questions of 1 to 14 steps.", min=2)
-    ] = 60,
+        int, typer.Option(help="Generated questions of 1 to 16 steps.", min=2)
+    ] = 64,
     algorithms: Annotated[
         str, typer.Option(help="Which to show, separated by commas.")
     ] = "self_consistency,cot",
@@ -33,6 +33,7 @@ def demo(
     model: o.MODEL = "abacus-7m",
     url: o.URL = None,
     engine: o.ENGINE = None,
+    engine_arg: o.ENGINE_ARG = None,
     json_out: o.JSON_OUT = False,
 ) -> None:
     """See what stopping early saves: the full budget against Certaindex and Beta, live.
@@ -45,14 +46,14 @@ def demo(
     from dynasor_graph.demo import plans_for
 
     plans = plans_for([name.strip() for name in algorithms.split(",") if name.strip()])
-    opened = o.engine_of(engine, model, url)
+    opened = o.engine_of(engine, model, url, engine_arg)
     arms = asyncio.run(_demo(plans, questions, seed, opened, output))
     rows = compare(arms)
     about = {
         "model": opened.model,
         "engine": type(opened).__name__,
         "machine": _machine(),
-        "questions": f"{questions} generated, 1 to 14 steps, seed {seed}",
+        "questions": f"{questions} generated, 1 to 16 steps, seed {seed}",
         "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": _versions(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from dynasor_graph.errors import ConfigError
 
 if TYPE_CHECKING:
     from dynasor_graph.engine import Engine
+    from dynasor_graph.questions import Question
 
 ALGORITHM = Annotated[
     str, typer.Option("--algorithm", "-a", help="See `dynasor-graph algorithms`.")
@@ -51,6 +53,14 @@ ENGINE = Annotated[
         help="vllm, openai or fake (answers 42: to try the tool itself). By default openai if "
         "there is a --url, else vllm.",
         show_default=False,
+    ),
+]
+ENGINE_ARG = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-arg",
+        help="An argument of the engine, as key=value, such as gpu_memory_utilization=0.5 for "
+        "vLLM; may be given several times.",
     ),
 ]
 TOKENS = Annotated[
@@ -125,16 +135,42 @@ def _put(settings: dict[str, Any], path: list[str], text: str) -> None:
     settings[path[-1]] = value
 
 
-def engine_of(engine: str | None, model: str, url: str | None) -> Engine:
+def engine_of(
+    engine: str | None, model: str, url: str | None, arguments: list[str] | None = None
+) -> Engine:
     """The engine that these options ask for, not yet open.
 
     Raises:
-        ConfigError: They contradict each other, or there is no such engine.
+        ConfigError: They contradict each other, or there is no such engine or argument.
     """
     from dynasor_graph.engine import make_engine
 
     kind = engine or ("openai" if url else "vllm")
+    given: dict[str, Any] = {}
+    for pair in arguments or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--engine-arg takes key=value, got {pair!r}")
+        _put(given, [name.strip().replace("-", "_")], value)
     key = os.environ.get("DYNASOR_API_KEY")
-    return make_engine(
-        kind, model=model, url=url, **({"api_key": key} if key and kind == "openai" else {})
-    )
+    if key and kind == "openai":
+        given.setdefault("api_key", key)
+    return make_engine(kind, model=model, url=url, **given)
+
+
+def questions_of(source: Path) -> tuple[list[Question], list[str]]:
+    """The questions of a file, or of a bundled set if there is no file of that name.
+
+    Returns:
+        The questions, and for each line that is none a message.
+
+    Raises:
+        InputError: There is neither, or not one line of the file is a question.
+    """
+    from dynasor_graph.abacus import DATASETS, dataset
+    from dynasor_graph.questions import Question, read_questions
+
+    if source.exists() or str(source) not in DATASETS:
+        return read_questions(source)
+    drawn = dataset(str(source))
+    return [Question(id=q.id, text=q.question, gold=q.answer) for q in drawn], []

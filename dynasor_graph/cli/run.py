@@ -21,7 +21,8 @@ def run(
     questions: Annotated[
         Path,
         typer.Argument(
-            help='JSON lines: {"id", "question", "answer"}; id and answer may be left out.',
+            help='JSON lines: {"id", "question", "answer"}; id and answer may be left out. '
+            "Or a bundled set: abacus-test, abacus-calibration.",
             show_default=False,
         ),
     ],
@@ -43,6 +44,7 @@ def run(
     model: o.MODEL = "abacus-7m",
     url: o.URL = None,
     engine: o.ENGINE = None,
+    engine_arg: o.ENGINE_ARG = None,
     tokens: o.TOKENS = None,
     seconds: o.SECONDS = None,
     window: o.WINDOW = None,
@@ -59,7 +61,6 @@ def run(
     Stop it with Ctrl-C whenever you like, and go on later with --resume: what was answered is kept.
     """
     from dynasor_graph.cli.output import warn
-    from dynasor_graph.questions import read_questions
     from dynasor_graph.results import ResultsFile
     from dynasor_graph.runner import configure
 
@@ -75,11 +76,11 @@ def run(
         branches=branches,
         system=system,
     )
-    asked, broken = read_questions(questions)
+    asked, broken = o.questions_of(questions)
     for message in broken:
         warn(f"left out: {message}")
     context = configure(algorithm, **settings)
-    opened = o.engine_of(engine, model, url)
+    opened = o.engine_of(engine, model, url, engine_arg)
     identity = {
         "algorithm": algorithm,
         "model": f"{engine or 'auto'}:{url or ''}:{model}",

@@ -21,6 +21,7 @@ def solve(
     model: o.MODEL = "abacus-7m",
     url: o.URL = None,
     engine: o.ENGINE = None,
+    engine_arg: o.ENGINE_ARG = None,
     tokens: o.TOKENS = None,
     seconds: o.SECONDS = None,
     window: o.WINDOW = None,
@@ -55,7 +56,7 @@ def solve(
     )
     asked = Question(id="question", text=question)  # mistakes show before the model loads
     configure(algorithm, **settings)
-    opened = o.engine_of(engine, model, url)
+    opened = o.engine_of(engine, model, url, engine_arg)
     result = asyncio.run(_solve(asked, algorithm, opened, settings, quiet=json_out))
     if json_out:
         row = {"algorithm": algorithm, **result.to_json()}

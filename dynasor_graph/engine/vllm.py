@@ -48,6 +48,7 @@ FAST_START = {
 _REASON: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "terminated"}
 _T = TypeVar("_T")
 
+_STREAM_INTERVAL = 16
 _starting = threading.Lock()
 """Held while an engine starts: it changes the environment and the warning filters, and forks."""
 
@@ -134,6 +135,10 @@ class VllmEngine:
         if fast:
             # vLLM 0.32 on the CPU dies when the prompt of a seeded request is cut into chunks.
             args |= {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False}
+        if not _streams_by_request():
+            # A delta for each token of 300 chains at once floods this process (H200, vLLM 0.26):
+            # the engine ran ahead, and probes were answered when their chain had ended.
+            args["stream_interval"] = _STREAM_INTERVAL
         _register_llama(self._path)
         args |= self._args
         config = AsyncEngineArgs(disable_log_stats=True, **args).create_engine_config()
@@ -343,12 +348,19 @@ def _end_tokens(llm: Any, tokenizer: Any) -> list[int]:
     return [*(extra if isinstance(extra, list) else [extra]), tokenizer.eos_token_id]
 
 
+def _streams_by_request() -> bool:
+    """Whether each request can say how often it streams; else one interval holds for the engine."""
+    from vllm import SamplingParams
+
+    return "stream_interval" in SamplingParams.__struct_fields__
+
+
 def _sampling_params(request: Request) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     params: dict[str, Any] = {}
-    if request.chunk > 1 and "stream_interval" in SamplingParams.__struct_fields__:
+    if request.chunk > 1 and _streams_by_request():
         params["stream_interval"] = request.chunk
     return SamplingParams(
         max_tokens=request.max_tokens,

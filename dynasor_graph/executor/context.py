@@ -41,6 +41,7 @@ class Context(BaseModel):
     thinking: bool = Field(False, description="ask the chat template for its thinking mode")
     extract: Extraction = Field("auto", description="where answers stand in a text")
     keep_tokens: bool = Field(False, description="put each branch's token ids into its event")
+    logprobs: bool = Field(False, description="note each branch's mean log-probability")
     account: str | None = Field(None, description="name of the ledger of the run around this")
 
     @field_validator("policy", mode="before")

@@ -256,8 +256,8 @@ class Program(Generic[C]):
 
     @property
     def wants_logprobs(self) -> bool:
-        """Whether this algorithm reads log-probabilities; they cost the engine time."""
-        return getattr(self.settings, "vote", None) == "confidence"
+        """Whether log-probabilities are read or recorded; they cost the engine time."""
+        return self.settings.logprobs or getattr(self.settings, "vote", None) == "confidence"
 
     # Deciding ----------------------------------------------------------------------------------
 

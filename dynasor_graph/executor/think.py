@@ -155,7 +155,7 @@ class _Chain:
             text="",
             tokens=whole.tokens,
             finish=whole.finish_reason,
-            logprob=whole.logprob,
+            logprob=None if whole.logprob is None else whole.logprob / max(1, whole.tokens),
             seconds=self.p.seconds - started,
             usage=self.ledger.usage.lines(),
         )

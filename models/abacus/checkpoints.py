@@ -55,7 +55,13 @@ class Checkpoints:
             return
         if not self._path.is_file():
             raise CheckpointError(f"there is no {self._path} to resume: leave --resume out")
-        state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            # What torch raises on a damaged file is of a dozen kinds.
+            raise CheckpointError(
+                f"{self._path} cannot be read ({error}): delete it to start again"
+            ) from error
         for name, value in self._settings.items():
             before = state["settings"].get(name)
             if before != value:

@@ -1,19 +1,21 @@
-"""Make the training data of abacus-7m: generated examples as token ids, in batches of equal length.
+"""Make the training data of abacus-7m: generated examples as token ids, in batches of equal width.
 
-python -m models.abacus.data --tokenizer runs/abacus/tokenizer --examples 10000 --show 2
+python -m models.abacus.data --tokenizer runs/abacus/tokenizer --show 2
+
+Examples are drawn while the model trains, by all cores, and no example is seen twice.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Final
 
@@ -21,157 +23,158 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from dynasor_graph.abacus.problems import example
+from dynasor_graph.abacus.chat import END, PROBE
+from dynasor_graph.abacus.questions import Example, example
 from models.abacus import options
-from models.abacus.tokenizer import END
 
-BUCKETS: Final = (128, 192, 288, 448, 768)
+BUCKETS: Final = (128, 224, 384, 640, 1088)
+"""Widths of batches, in tokens. Examples that are longer than the last are left out."""
 IGNORED: Final = -100
-"""The label of tokens that carry no loss: questions and padding."""
+"""The label of tokens that carry no loss: questions, what forces an answer, and padding."""
 
 _CHUNK: Final = 2000
-_SEED_STRIDE: Final = 1_000_003
+_AHEAD: Final = 3
 
-_Ids = NDArray[np.int64]
+Ids = NDArray[np.int64]
+_Part = tuple[NDArray[np.uint16], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class Encoded:
     """One example as the model sees it.
 
     Attributes:
-        ids: The prompt, the completion and the end token.
-        prompt: How many of them are the prompt.
+        ids: All its tokens, the end token last.
+        learn: For each of them, whether it carries loss.
     """
 
-    ids: NDArray[np.uint16]
-    prompt: int
+    ids: list[int]
+    learn: list[bool]
 
 
-def dataset(count: int, tokenizer: Path, seed: int) -> list[Example]:
-    """Generate and encode examples on all cores.
+class Encoder:
+    """Turns examples into tokens.
 
     Args:
-        count: How many examples.
+        path: The ``tokenizer.json``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(path))
+        (self._end,) = self._ids(END)
+        self._probe = self._ids(PROBE)
+
+    def encode(self, one: Example, rng: random.Random) -> Encoded:
+        """Encode an example; `rng` says where one that is forced is cut, at any of its tokens."""
+        prompt, completion = self._ids(one.prompt), self._ids(one.completion)
+        if one.forced is None:
+            answer = [*completion, self._end]
+            return Encoded(prompt + answer, [False] * len(prompt) + [True] * len(answer))
+        # What follows the thinking, or the last line, is the answer itself: no cut comes after it.
+        body = self._ids(one.completion.split("\n</think>")[0].split("\nThe answer is")[0])
+        body = body[: rng.randint(0, len(body))]
+        answer = [*self._ids(one.forced + "}"), self._end]
+        return Encoded(
+            prompt + body + self._probe + answer,
+            [False] * len(prompt)
+            + [True] * len(body)
+            + [False] * len(self._probe)
+            + [True] * len(answer),
+        )
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+def batches(tokenizer: Path, tokens: int, seed: str) -> Iterator[tuple[Ids, Ids]]:
+    """Draw batches without end, on all cores.
+
+    Args:
         tokenizer: The ``tokenizer.json`` to encode them with.
-        seed: Fixes the examples and their order, whatever the number of cores.
-
-    Returns:
-        The examples.
-    """
-    jobs = [
-        (seed * _SEED_STRIDE + chunk, min(_CHUNK, count - chunk * _CHUNK), tokenizer)
-        for chunk in range(math.ceil(count / _CHUNK))
-    ]
-    with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(jobs))) as pool:
-        return [one for part in pool.imap(_encode, jobs) for one in part]
-
-
-def batch_plan(
-    lengths: Sequence[int], tokens: int, rng: np.random.Generator
-) -> Iterator[tuple[int, _Ids]]:
-    """Choose the examples of each batch, epoch after epoch without end.
-
-    Args:
-        lengths: The length of each example; those longer than the last bucket are left out.
         tokens: The size of a batch in tokens, padding included.
-        rng: The source of the order.
+        seed: Fixes the batches, whatever the number of cores.
 
     Yields:
-        The padded length of a batch and the positions of its examples.
-
-    Raises:
-        ValueError: There are too few examples to fill any batch.
+        The ids and the labels of a batch, both of one row per example.
     """
-    size = np.asarray(lengths)
-    while True:
-        epoch: list[tuple[int, _Ids]] = []
-        low = 0
-        for bucket in BUCKETS:
-            chosen = np.flatnonzero((size > low) & (size <= bucket))
-            rng.shuffle(chosen)
-            rows = max(1, tokens // bucket)
-            whole = range(0, len(chosen) - rows + 1, rows)
-            epoch += [(bucket, chosen[start : start + rows]) for start in whole]
-            low = bucket
-        if not epoch:
-            raise ValueError(
-                f"{len(size)} examples do not fill one batch of {tokens} tokens: "
-                "take more examples or a smaller batch"
-            )
-        rng.shuffle(epoch)
-        yield from epoch
+    waiting: list[deque[_Part]] = [deque() for _ in BUCKETS]
+    for chunk in _chunks(tokenizer, seed):
+        for width, queue, part in zip(BUCKETS, waiting, chunk, strict=True):
+            queue.append(part)
+            rows = max(1, tokens // width)
+            while sum(len(ids) for ids, _ in queue) >= rows:
+                ids = np.concatenate([ids for ids, _ in queue])
+                learn = np.concatenate([learn for _, learn in queue])
+                queue.clear()
+                queue.append((ids[rows:], learn[rows:]))
+                whole = ids[:rows].astype(np.int64)
+                yield whole, np.where(learn[:rows], whole, IGNORED)
 
 
-def batches(
-    data: Sequence[Example], tokens: int, seed: int, skip: int = 0
-) -> Iterator[tuple[_Ids, _Ids]]:
-    """Lay out batches without end.
-
-    Args:
-        data: The examples.
-        tokens: The size of a batch in tokens, padding included.
-        seed: Fixes the order.
-        skip: How many batches to leave out, to go on where an earlier run ended.
-
-    Yields:
-        The ids and the labels of a batch, both of one row per example. Padding is token 0.
-    """
-    plan = batch_plan([len(one.ids) for one in data], tokens, np.random.default_rng(seed))
-    for width, chosen in islice(plan, skip, None):
-        ids = np.zeros((len(chosen), width), dtype=np.int64)
-        labels = np.full((len(chosen), width), IGNORED, dtype=np.int64)
-        for row, position in enumerate(chosen):
-            one = data[position]
-            ids[row, : len(one.ids)] = one.ids
-            labels[row, one.prompt : len(one.ids)] = one.ids[one.prompt :]
-        yield ids, labels
+def _chunks(tokenizer: Path, seed: str) -> Iterator[list[_Part]]:
+    """Chunks of examples in order; a few are made ahead of time."""
+    cores = len(os.sched_getaffinity(0))
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        running: deque[AsyncResult[list[_Part]]] = deque()
+        number = 0
+        while True:
+            while len(running) < _AHEAD * cores:
+                running.append(pool.apply_async(_chunk, (f"{seed} {number}", tokenizer)))
+                number += 1
+            yield running.popleft().get()
 
 
-def _encode(job: tuple[int, int, Path]) -> list[Example]:
-    seed, count, path = job
+def _chunk(seed: str, tokenizer: Path) -> list[_Part]:
+    """The examples of one seed: for each bucket their ids and what carries loss, padded."""
     # Each worker has one core: threads of its own would only get in the way of the others.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = Tokenizer.from_file(str(path))
-    rng = random.Random(seed)
-    pairs = [example(rng) for _ in range(count)]
-    end = tokenizer.token_to_id(END)
-    prompts = tokenizer.encode_batch([prompt for prompt, _ in pairs])
-    completions = tokenizer.encode_batch([completion for _, completion in pairs])
-    return [
-        Example(np.array([*prompt.ids, *completion.ids, end], dtype=np.uint16), len(prompt.ids))
-        for prompt, completion in zip(prompts, completions, strict=True)
-    ]
+    rng, encoder = random.Random(seed), Encoder(tokenizer)
+    sorted_in: list[list[Encoded]] = [[] for _ in BUCKETS]
+    for _ in range(_CHUNK):
+        one = encoder.encode(example(rng), rng)
+        bucket = next((i for i, width in enumerate(BUCKETS) if len(one.ids) <= width), None)
+        if bucket is not None:
+            sorted_in[bucket].append(one)
+    return [_pad(rows, width) for rows, width in zip(sorted_in, BUCKETS, strict=True)]
+
+
+def _pad(rows: list[Encoded], width: int) -> _Part:
+    ids = np.zeros((len(rows), width), dtype=np.uint16)
+    learn = np.zeros((len(rows), width), dtype=np.bool_)
+    for row, one in enumerate(rows):
+        ids[row, : len(one.ids)] = one.ids
+        learn[row, : len(one.ids)] = one.learn
+    return ids, learn
 
 
 def main() -> None:
-    """Generate examples, and say how many tokens they have."""
+    """Draw examples, and say how many tokens they have."""
     parser = argparse.ArgumentParser(description=options.first_line(__doc__))
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
-    parser.add_argument(
-        "--examples",
-        type=options.positive_int,
-        default=10_000,
-        help="how many (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument(
-        "--show", type=int, default=1, help="how many to print in full (default: %(default)s)"
+    options.add_defaulted(
+        parser,
+        ("--examples", options.positive_int, 10_000, "how many to count"),
+        ("--show", options.count, 1, "how many to print in full"),
+        ("--seed", int, 0, "fixes the examples"),
     )
     args = parser.parse_args()
     path = args.tokenizer / "tokenizer.json"
     if not path.is_file():
         parser.error(f"there is no {path}: build it with python -m models.abacus.tokenizer")
     start = time.perf_counter()
-    data = dataset(args.examples, path, args.seed)
-    lengths = np.array([len(one.ids) for one in data])
+    rng, encoder = random.Random(args.seed), Encoder(path)
+    drawn = [encoder.encode(example(rng), rng) for _ in range(args.examples)]
+    lengths = np.array([len(one.ids) for one in drawn])
+    left_out = (lengths > BUCKETS[-1]).mean()
     print(
-        f"{len(data)} examples, {lengths.sum() / 1e6:.2f} M tokens, {lengths.mean():.0f} on "
-        f"average, longest {lengths.max()}, {time.perf_counter() - start:.0f} s"
+        f"{len(drawn)} examples, {lengths.sum() / 1e6:.2f} M tokens, {lengths.mean():.0f} on "
+        f"average, longest {lengths.max()}, {left_out:.1%} longer than {BUCKETS[-1]}, "
+        f"{time.perf_counter() - start:.0f} s"
     )
     tokenizer = Tokenizer.from_file(str(path))
-    for one in data[: args.show]:
-        print("\n" + tokenizer.decode(one.ids.tolist(), skip_special_tokens=False))
+    for one in drawn[: args.show]:
+        print("\n" + tokenizer.decode(one.ids, skip_special_tokens=False))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
-__all__ = ["compile_layers", "pick_device"]
+__all__ = ["compile_layers", "compiled", "pick_device"]
 
 
 def pick_device(slow: str) -> torch.device:
@@ -23,6 +26,11 @@ def pick_device(slow: str) -> torch.device:
         return device
     print(f"device: CPU, {torch.get_num_threads()} threads. No GPU found: {slow}", flush=True)
     return torch.device("cpu")
+
+
+def compiled(function: Callable[..., torch.Tensor], device: torch.device) -> Any:
+    """The function, compiled where that pays: on a GPU."""
+    return torch.compile(function, dynamic=False) if device.type == "cuda" else function
 
 
 def compile_layers(layers: torch.nn.Module, device: torch.device) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 __all__ = [
     "add_checkpoint_options",
     "add_defaulted",
+    "count",
     "first_line",
     "positive_float",
     "positive_int",
@@ -19,6 +20,14 @@ def positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def count(text: str) -> int:
+    """Read a whole number from 0 on."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
     return value
 
 

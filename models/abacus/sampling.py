@@ -59,28 +59,33 @@ def boxed(text: str) -> str | None:
 def sample(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Sequence[list[int]],
     *,
     count: int,
     max_tokens: int,
     temperature: float,
-    batch: int = 4096,
+    batch: int | None = None,
 ) -> list[list[list[int]]]:
     """Complete prompts.
 
     Args:
         model: The language model.
         tokenizer: Its tokenizer.
-        prompts: The texts to go on from, in chat format.
+        prompts: The texts to go on from, in chat format, or their token ids.
         count: How many completions of each.
         max_tokens: The greatest length of a completion.
         temperature: How random they are; 0 takes the likeliest token.
-        batch: How many completions to draw at once.
+        batch: How many completions to draw at once; by default 4,096 on a GPU, 96 on a CPU.
 
     Returns:
         For each prompt its completions as token ids, the end token cut off.
     """
-    encoded = [encode(tokenizer, prompt) for prompt in prompts]
+    if batch is None:
+        # A batch takes as long as its longest completion: where steps are slow, small ones pay.
+        batch = 4096 if model.device.type == "cuda" else 96
+    encoded = [
+        encode(tokenizer, prompt) if isinstance(prompt, str) else prompt for prompt in prompts
+    ]
     rows = [position for position in range(len(prompts)) for _ in range(count)]
     # Prompts of like length share a batch, so that little of it is padding.
     rows.sort(key=lambda position: len(encoded[position]))

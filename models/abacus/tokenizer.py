@@ -13,13 +13,11 @@ from typing import Final
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from dynasor_graph.abacus.problems import example
+from dynasor_graph.abacus.chat import END, PAD, PROBE, ROLES
+from dynasor_graph.abacus.questions import example
 from models.abacus import options
 
-PAD: Final = "<|pad|>"
-END: Final = "<|end|>"
-ROLES: Final = ("<|user|>", "<|assistant|>")
-CONTEXT: Final = 1024
+CONTEXT: Final = 1536
 DEFAULT_VOCABULARY: Final = 768
 
 _CORPUS_SEED: Final = 7
@@ -72,7 +70,8 @@ def build_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
 
 def _corpus() -> list[str]:
     rng = random.Random(_CORPUS_SEED)
-    texts = ["".join(example(rng)) for _ in range(_CORPUS_SIZE)]
+    drawn = (example(rng) for _ in range(_CORPUS_SIZE))
+    texts = [one.prompt + one.completion + (PROBE if one.forced else "") for one in drawn]
     for role in ROLES:
         texts = [text.replace(role, " ") for text in texts]
     # Every printable sign once, so that none of them is unknown.

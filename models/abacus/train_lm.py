@@ -19,31 +19,32 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from models.abacus import checkpoints, data, devices, options
+from models.abacus.muon import Optimizer
 from models.abacus.tokenizer import CONTEXT, DEFAULT_VOCABULARY, build_tokenizer
 
 _HEAD: Final = 64
 _WARMUP: Final = 200
 _SLOW: Final = (
-    "a step of the full recipe takes 20 to 60 s on 2 cores, and the bundled model took 7,457 of "
-    "them. To try it out, lower --examples, --tokens, --hidden and --layers."
+    "a step of the full recipe takes about a minute on 2 cores, and there are thousands of them. "
+    "To try it out, lower --steps, --tokens, --hidden and --layers."
 )
 
 _Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-def learning_rate(peak: float, step: int, fraction: float) -> float:
+def learning_rate(peak: float, step: int, done: float) -> float:
     """The learning rate of a step: a linear warm-up, then a cosine down to 2 % of the peak.
 
     Args:
         peak: The highest rate.
         step: How many steps are done.
-        fraction: How much of the time is used up, 0 to 1.
+        done: How much of the training is done, 0 to 1.
 
     Returns:
         The rate.
     """
     warmup = min(1.0, (step + 1) / _WARMUP)
-    return peak * warmup * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * fraction)))
+    return peak * warmup * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -65,21 +66,6 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
     )
     torch.manual_seed(args.seed)
     return LlamaForCausalLM(config)
-
-
-def build_optimizers(model: torch.nn.Module, peak: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices, AdamW for the embedding and the norms."""
-    matrices: list[torch.nn.Parameter] = []
-    rest: list[torch.nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        (matrices if parameter.ndim == 2 and "embed" not in name else rest).append(parameter)
-    fused = rest[0].device.type == "cuda"
-    return [
-        torch.optim.Muon(
-            matrices, lr=peak, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.95), weight_decay=0.0, fused=fused),
-    ]
 
 
 def prefetch(batches: Iterator[Any], device: torch.device, depth: int = 8) -> Iterator[_Batch]:
@@ -104,65 +90,74 @@ def prefetch(batches: Iterator[Any], device: torch.device, depth: int = 8) -> It
         yield ids.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean loss of the labelled tokens: logits [rows, width, vocabulary], labels [rows, width]."""
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=data.IGNORED
+    )
+
+
 def train_step(
-    model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], batch: _Batch, rate: float
+    model: LlamaForCausalLM, optimizer: Optimizer, batch: _Batch, rate: float, loss_of: Any
 ) -> torch.Tensor:
     """Learn one batch, and return its loss."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
     ids, labels = batch
     with torch.autocast(ids.device.type, torch.bfloat16):
-        logits = model.lm_head(model.model(input_ids=ids).last_hidden_state[:, :-1])
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten())
+        logits = model.lm_head(model.model(input_ids=ids, use_cache=False).last_hidden_state)
+    loss: torch.Tensor = loss_of(logits[:, :-1], labels[:, 1:])
     torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+    optimizer.step(rate)
     return loss.detach()
 
 
+def progress_of(args: argparse.Namespace, step: int, elapsed: float) -> float:
+    """How much of the training is done, by steps or by time, whichever ends first; 0 to 1."""
+    by_time = elapsed / (60 * args.minutes) if args.minutes else 0.0
+    return float(min(1.0, max(step / args.steps, by_time)))
+
+
 def learn(
-    model: LlamaForCausalLM,
-    examples: list[data.Example],
-    saved: checkpoints.Checkpoints,
-    args: argparse.Namespace,
+    model: LlamaForCausalLM, saved: checkpoints.Checkpoints, args: argparse.Namespace
 ) -> None:
-    """Train a model in place until the time is up, from the checkpoint on if there is one."""
-    optimizers = build_optimizers(model, args.lr)
+    """Train a model in place for all steps, from the checkpoint on if there is one."""
+    optimizer = Optimizer(model)
     step, seen, elapsed = 0, 0, 0.0
     if saved.state is not None:
         model.load_state_dict(saved.state["model"])
-        for optimizer, part in zip(optimizers, saved.state["optimizers"], strict=True):
-            optimizer.load_state_dict(part)
+        optimizer.load_state_dict(saved.state["optimizer"])
         step, seen, elapsed = (saved.state[name] for name in ("step", "seen", "elapsed"))
         print(f"resumed at step {step}, {elapsed / 60:.1f} minutes in", flush=True)
-    batches = prefetch(data.batches(examples, args.tokens, args.seed, skip=step), model.device)
+    # A resumed run goes on with fresh examples: there is no end of them, and none comes twice.
+    drawn = data.batches(args.out / "tokenizer.json", args.tokens, f"{args.seed} {step}")
+    batches = prefetch(drawn, model.device)
+    loss_of = devices.compiled(cross_entropy, model.device)
     start, shown = time.monotonic() - elapsed, -math.inf
-    while (fraction := (time.monotonic() - start) / (60 * args.minutes)) < 1:
+    while (done := progress_of(args, step, elapsed)) < 1:
         batch = next(batches)
-        rate = learning_rate(args.lr, step, fraction)
-        loss = train_step(model, optimizers, batch, rate)
+        rate = learning_rate(args.lr, step, done)
+        loss = train_step(model, optimizer, batch, rate, loss_of)
         step, seen = step + 1, seen + batch[0].numel()
         elapsed = time.monotonic() - start
-        if step == 1 or elapsed - shown >= args.report_seconds:
+        if step in {1, args.steps} or elapsed - shown >= args.report_seconds:
             shown = elapsed
+            left = elapsed / progress_of(args, step, elapsed) - elapsed
             print(
-                f"step {step}: {seen / 1e6:.1f} M tokens, {elapsed / 60:.1f} of {args.minutes:g} "
-                f"minutes, loss {loss.item():.4f}, learning rate {rate:.5f}",
+                f"step {step} of {args.steps}: {seen / 1e6:.1f} M tokens, {elapsed / 60:.1f} "
+                f"minutes, {left / 60:.1f} to go, loss {loss.item():.4f}, learning rate {rate:.5f}",
                 flush=True,
             )
         if saved.due():
-            parts = [optimizer.state_dict() for optimizer in optimizers]
             progress = {"step": step, "seen": seen, "elapsed": elapsed}
-            saved.save({"model": model.state_dict(), "optimizers": parts, **progress})
+            saved.save(
+                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **progress}
+            )
     print(f"trained {step} steps on {seen / 1e6:.1f} M tokens, padding included", flush=True)
 
 
 def train(args: argparse.Namespace) -> None:
-    """Make the tokenizer and the data, train, and save the model."""
-    names = ("examples", "vocabulary", "hidden", "intermediate", "layers", "tokens", "lr", "seed")
+    """Make the tokenizer, train, and save the model."""
+    names = ("steps", "vocabulary", "hidden", "intermediate", "layers", "tokens", "lr", "seed")
     saved = checkpoints.Checkpoints(
         args.out, args.checkpoint_minutes, {name: getattr(args, name) for name in names}
     )
@@ -171,17 +166,10 @@ def train(args: argparse.Namespace) -> None:
     device = devices.pick_device(_SLOW)
     tokenizer = build_tokenizer(args.vocabulary)
     tokenizer.save_pretrained(args.out)
-    start = time.monotonic()
-    examples = data.dataset(args.examples, args.out / "tokenizer.json", args.seed)
-    tokens = sum(len(one.ids) for one in examples)
-    print(
-        f"{len(examples)} examples, {tokens / 1e6:.1f} M tokens, {time.monotonic() - start:.0f} s",
-        flush=True,
-    )
     model = build_model(args, tokenizer).to(device)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
     devices.compile_layers(model.model.layers, device)
-    learn(model, examples, saved, args)
+    learn(model, saved, args)
     model.to(torch.bfloat16).save_pretrained(args.out)
     saved.remove()
     print(f"saved in {args.out}")
@@ -193,13 +181,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     options.add_defaulted(
         parser,
-        (
-            "--minutes",
-            options.positive_float,
-            6.8,
-            "how long to train; the rate falls with the time",
-        ),
-        ("--examples", options.positive_int, 2_000_000, "how many examples to generate"),
+        ("--steps", options.positive_int, 9552, "how many batches to train on"),
         ("--vocabulary", options.positive_int, DEFAULT_VOCABULARY, "tokens of the tokenizer"),
         ("--hidden", options.positive_int, 256, f"width of the model, a multiple of {_HEAD}"),
         ("--intermediate", options.positive_int, 768, "width inside the feed-forward layers"),
@@ -207,6 +189,12 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         ("--tokens", options.positive_int, 65_536, "tokens of a batch, padding included"),
         ("--lr", options.positive_float, 5e-3, "the highest learning rate"),
         ("--seed", int, 0, "fixes the data and the first weights"),
+    )
+    parser.add_argument(
+        "--minutes",
+        type=options.positive_float,
+        help="end after so long, even if steps are left (default: no limit); the learning rate "
+        "falls accordingly, and the weights then depend on the speed of the machine",
     )
     options.add_checkpoint_options(parser)
     args = parser.parse_args(words)

@@ -1,16 +1,25 @@
-"""The bundled models are there, and are what their card says."""
+"""The bundled models and recordings are there, and the models are what their card says."""
 
 from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from math import prod
 from pathlib import Path
 
 import pytest
 
-from dynasor_graph.abacus import BUNDLED, bundled, model_path, reward_path
-from dynasor_graph.errors import ConfigError
+from dynasor_graph.abacus import (
+    BUNDLED,
+    RECORDED,
+    bundled,
+    model_path,
+    recording_path,
+    reward_path,
+)
+from dynasor_graph.errors import ConfigError, UnknownName
 
 
 def parameters(folder: Path) -> int:
@@ -42,3 +51,65 @@ def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(bundled, "__file__", str(tmp_path / "bundled.py"))
     with pytest.raises(ConfigError, match=r"no weights for abacus-7m .*install dynasor-graph"):
         model_path()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name, kinds in RECORDED.items() for kind in kinds]
+)
+def test_each_recording_is_there(name: str, kind: str) -> None:
+    path = recording_path(name, kind)
+    assert path.name == f"{name}.{kind}.jsonl.gz"
+    with path.open("rb") as file:
+        assert file.read(2) == b"\x1f\x8b", "no gzip file"
+
+
+def test_direct_answers_are_the_recording_that_is_meant() -> None:
+    assert recording_path("abacus-test") == recording_path("abacus-test", "direct")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        pytest.param(
+            "abacus-tset",
+            "direct",
+            "unknown recorded data set 'abacus-tset': did you mean 'abacus-test'? "
+            "there are: abacus-test",
+            id="data-set",
+        ),
+        pytest.param(
+            "abacus-test",
+            "dirct",
+            "unknown kind of recording 'dirct': did you mean 'direct'? there are: direct",
+            id="kind",
+        ),
+        pytest.param(
+            "gsm8k",
+            "probes",
+            "unknown recorded data set 'gsm8k': there are: abacus-test",
+            id="both",
+        ),
+    ],
+)
+def test_unknown_recordings_are_refused(name: str, kind: str, message: str) -> None:
+    with pytest.raises(UnknownName) as refused:
+        recording_path(name, kind)
+    assert str(refused.value) == message
+
+
+def test_missing_recordings_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bundled, "__file__", str(tmp_path / "bundled.py"))
+    path = tmp_path.resolve() / "samples" / "abacus-test.direct.jsonl.gz"
+    with pytest.raises(ConfigError) as refused:
+        recording_path("abacus-test")
+    assert str(refused.value) == (
+        f"this installation has no recorded samples (there is no {path}): install dynasor-graph "
+        "again"
+    )
+
+
+def test_the_package_needs_no_heavy_library() -> None:
+    heavy = "{'torch', 'transformers', 'numpy', 'vllm', 'langgraph'}"
+    code = f"import sys, dynasor_graph.abacus; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

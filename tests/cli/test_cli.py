@@ -58,6 +58,10 @@ def questions(tmp_path: Path) -> Path:
         pytest.param(["--set", "colour"], ["key=value", "colour"], id="set-without-value"),
         pytest.param(["--temperature", "9"], ["sampling.temperature", "9"], id="temperature"),
         pytest.param(["-e", "openai"], ["url"], id="server-without-url"),
+        pytest.param(
+            ["--engine-arg", "slots"], ["key=value", "slots"], id="argument-without-value"
+        ),
+        pytest.param(["-e", "fake", "--engine-arg", "slot=3"], ["slot"], id="unknown-argument"),
         pytest.param(["-e", "fake", "--url", "http://x"], ["url"], id="url-too-much"),
         pytest.param(["--url", "ftp://x"], ["http://", "ftp://x"], id="not-http"),
     ],
@@ -125,6 +129,31 @@ def test_run_writes_results_and_a_trace(questions: Path, capfd: pytest.CaptureFi
     assert json.loads(capfd.readouterr().out)["rows"][0]["accuracy"] == 0.5
     events = output.with_suffix(".trace.jsonl").read_text()
     assert events.count('"event":"branch"') == 10
+
+
+def test_arguments_reach_the_engine(questions: Path, capfd: pytest.CaptureFixture[str]):
+    output = questions.with_name("out.jsonl")
+    small = ["-e", "fake", "--engine-arg", "context=20"]
+    assert call("run", str(questions), *small, "-o", str(output)) == 1
+    assert "20" in capfd.readouterr().err
+
+
+def test_a_bundled_set_can_be_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    output = tmp_path / "out.jsonl"
+    assert call("run", "abacus-test", "-e", "fake", "-o", str(output), "--json") == 0
+    assert json.loads(capfd.readouterr().out)["rows"][0]["questions"] == 600
+    first = json.loads(output.read_text().splitlines()[0])
+    assert first["id"].startswith(("amounts-s1-", "schedule-s1-"))
+    assert first["gold"]
+
+
+def test_a_file_goes_before_a_bundled_set(
+    questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    questions.rename("abacus-test")
+    assert call("run", "abacus-test", "-e", "fake", "-o", "out.jsonl") == 0
+    assert len(Path("out.jsonl").read_text().splitlines()) == 2
 
 
 def test_run_without_recording_writes_no_trace(questions: Path):
