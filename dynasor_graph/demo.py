@@ -57,7 +57,7 @@ PLANS: dict[str, list[Plan]] = {
     ],
     "cot": [
         Plan(algorithm="cot", policy=policy, settings=_THINK, programs=48)
-        for policy in ("fixed", "probe-consistency:window=2")
+        for policy in ("fixed", "probe-consistency")
     ],
 }
 """What the demo compares, by algorithm. Branch seeds are fixed: policies see the same first samples,

@@ -11,8 +11,9 @@ answers are at times wrong, and the model that learns from him is wrong as often
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from dynasor_graph.abacus.problem import Problem
 from dynasor_graph.errors import ConfigError
@@ -23,8 +24,10 @@ __all__ = [
     "FIRST_THOUGHT",
     "SECOND_THOUGHT",
     "Care",
+    "boxed_answer",
     "direct",
     "solve",
+    "solve_with_mistake",
     "think",
 ]
 
@@ -79,6 +82,10 @@ FIRST_THOUGHT: Final = Care(slips=0.4, misreads=0.6, fatigue=0.05)
 SECOND_THOUGHT: Final = Care(slips=0.25, misreads=0.3)
 
 
+Errs = Callable[[int, Literal["misreading", "slip"], float], bool]
+"""Whether a writer makes a mistake at the step of that position, of that kind and chance."""
+
+
 def solve(problem: Problem, rng: random.Random, care: Care = CAREFUL) -> tuple[list[str], int]:
     """Write out a solution.
 
@@ -90,6 +97,39 @@ def solve(problem: Problem, rng: random.Random, care: Care = CAREFUL) -> tuple[l
     Returns:
         The lines of the solution and the value that they reach: later lines go on from a mistake.
     """
+
+    def errs(position: int, kind: Literal["misreading", "slip"], chance: float) -> bool:
+        if kind == "misreading":
+            return rng.random() < care.misreads * chance
+        return rng.random() < chance * care.slips * (1 + care.fatigue * position)
+
+    return _write(problem, errs)
+
+
+def solve_with_mistake(problem: Problem, rng: random.Random) -> tuple[list[str], int]:
+    """Write out a solution with one mistake, of any kind with equal chance.
+
+    Args:
+        problem: The problem to solve.
+        rng: The source of the kind and the place of the mistake.
+
+    Returns:
+        The lines of the solution and the value that they reach. Both are right where no step can
+        go wrong, or where the mistake happens to make no difference.
+    """
+    places: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for position, step in enumerate(problem.plan):
+        if step.operation is not None:
+            places.setdefault(("slip", step.operation.text), []).append((position, "slip"))
+        if step.misreading is not None and step.operation is not None:
+            places.setdefault(("misreading", step.operation.text), []).append(
+                (position, "misreading")
+            )
+    place = rng.choice(rng.choice(list(places.values()))) if places else None
+    return _write(problem, lambda position, kind, chance: (position, kind) == place)
+
+
+def _write(problem: Problem, errs: Errs) -> tuple[list[str], int]:
     reached: dict[str, int] = {}
     lines = []
     for position, step in enumerate(problem.plan):
@@ -99,11 +139,11 @@ def solve(problem: Problem, rng: random.Random, care: Care = CAREFUL) -> tuple[l
             reached[step.name] = left
             lines.append(step.line(None, left, right, left))
             continue
-        if step.misreading and rng.random() < care.misreads * step.misreading.chance:
+        if step.misreading and errs(position, "misreading", step.misreading.chance):
             operation = step.misreading.operation
         value = operation.apply(left, right)
         wrong, chance = operation.slip(left, right)
-        if rng.random() < chance * care.slips * (1 + care.fatigue * position):
+        if errs(position, "slip", chance):
             value = wrong
         reached[step.name] = value = min(max(value, 0), _HIGHEST)
         lines.append(step.line(operation, left, right, value))
@@ -113,7 +153,7 @@ def solve(problem: Problem, rng: random.Random, care: Care = CAREFUL) -> tuple[l
 def direct(problem: Problem, rng: random.Random, care: Care = CARELESS) -> tuple[str, int]:
     """Write a solution and the boxed answer; returns them, and the answer."""
     lines, value = solve(problem, rng, care)
-    return "\n".join([*lines, _boxed(value)]), value
+    return "\n".join([*lines, boxed_answer(value)]), value
 
 
 def think(
@@ -144,8 +184,9 @@ def think(
             break
         text.append(rng.choice(_RECHECKS))
     answer = max(reversed(seen), key=seen.count)
-    return "\n".join([*text, "</think>", _boxed(answer)]), answer
+    return "\n".join([*text, "</think>", boxed_answer(answer)]), answer
 
 
-def _boxed(value: int) -> str:
+def boxed_answer(value: int) -> str:
+    """The line that ends every answer."""
     return f"The answer is \\boxed{{{value}}}."

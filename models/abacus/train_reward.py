@@ -3,8 +3,8 @@
 python -m models.abacus.train_reward --model runs/abacus/abacus-7m --out runs/abacus/abacus-7m-reward
 
 The reward model is the language model with one more output: the chance that an answer will turn
-out right. It learns in two stages. First it reads answers of the careless writer, whose every line
-is known to be right or wrong, and learns to find mistakes. Then it reads answers of the language
+out right. It learns in two stages. First it reads answers with planted mistakes, whose every line is
+known to be right or wrong, and learns to find them. Then it reads answers of the language
 model itself, and learns how often an answer that is right so far turns out right.
 """
 
@@ -23,7 +23,7 @@ from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from dynasor_graph.abacus import FAMILIES, Problem, chat, make
 from dynasor_graph.abacus.questions import TRAINED_STEPS
-from dynasor_graph.abacus.writing import Care, direct, solve
+from dynasor_graph.abacus.writing import boxed_answer, solve, solve_with_mistake
 from models.abacus import checkpoints, devices, options
 from models.abacus.muon import Optimizer
 from models.abacus.sampling import (
@@ -67,16 +67,22 @@ def draw_problem(rng: random.Random) -> Problem:
 def written_answers(
     count: int, tokenizer: PreTrainedTokenizerFast, rng: random.Random
 ) -> list[Answer]:
-    """Answers of a writer who errs often; a line is labelled by whether all is right so far."""
+    """Written answers, half of them with a mistake; a line is labelled by whether all is right so far.
+
+    One mistake at a time, and all kinds equally often: the language model itself makes some kinds so
+    seldom that they are not learned from its own answers.
+    """
     (newline,) = encode(tokenizer, "\n")
     answers = []
     for _ in range(count):
         problem = draw_problem(rng)
-        care = Care(slips=rng.uniform(0, 2), misreads=rng.uniform(0, 1.2))
-        text, _ = direct(problem, rng, care)
         true, _ = solve(problem, rng)
-        right = [said == line for said, line in zip(text.split("\n"), true, strict=False)]
+        lines, value = (
+            solve_with_mistake(problem, rng) if rng.random() < 0.5 else solve(problem, rng)
+        )
+        right = [said == line for said, line in zip(lines, true, strict=True)]
         so_far = [float(all(right[: at + 1])) for at in range(len(right))]
+        text = "\n".join([*lines, boxed_answer(value)])
         start, ids = encode(tokenizer, chat(problem.question)), encode(tokenizer, text)
         ends = [len(start) + end for end in line_ends(ids, newline)]
         answers.append(Answer(start + ids, ends, [*so_far, so_far[-1]]))
@@ -257,8 +263,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     options.add_defaulted(
         parser,
         ("--problems", options.positive_int, 8000, f"questions, {_SAMPLES} answers to each"),
-        ("--line-steps", options.count, 3000, "batches of the first stage, by the careless writer"),
-        ("--steps", options.positive_int, 600, "batches of the second stage, by the model itself"),
+        ("--line-steps", options.count, 3000, "batches of the first stage, of written answers"),
+        ("--steps", options.positive_int, 600, "batches of the second stage, of the model's own"),
         ("--batch", options.positive_int, 256, "answers of a batch"),
         ("--lr", options.positive_float, 1e-3, "the highest learning rate"),
         ("--seed", int, 0, "fixes the questions and the batches"),

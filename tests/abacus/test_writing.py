@@ -20,6 +20,7 @@ from dynasor_graph.abacus.writing import (
     Care,
     direct,
     solve,
+    solve_with_mistake,
     think,
 )
 from dynasor_graph.errors import ConfigError
@@ -295,3 +296,40 @@ def test_who_never_agrees_takes_the_last_of_four_attempts() -> None:
     never = [(attempts(text), answer) for text, answer in traces if len(set(attempts(text))) == 4]
     assert never
     assert all(answer == values[-1] for values, answer in never)
+
+
+@given(problems, seeds)
+def test_a_planted_mistake_is_the_only_one(problem: Problem, seed: int) -> None:
+    """All before it is right, and every line after it follows from what stands above."""
+    lines, _ = solve_with_mistake(problem, random.Random(seed))
+    true, _ = solve(problem, random.Random(0))
+    wrong = [at for at, (line, gold) in enumerate(zip(lines, true, strict=True)) if line != gold]
+    if all(step.operation is None for step in problem.plan):
+        assert not wrong
+        return
+    reached = {step.name: value_of(line) for step, line in zip(problem.plan, lines, strict=True)}
+    off = []
+    for step, line in zip(problem.plan, lines, strict=True):
+        left, right = step.operands(reached)
+        operation = step.operation
+        value = left if operation is None else max(0, operation.apply(left, right))
+        if step.line(operation, left, right, min(value, 9999)) != line:
+            off.append(step.name)
+    assert len(off) <= 1  # a mistake can come out at the true value
+    assert not wrong or problem.plan[wrong[0]].name in off
+
+
+def value_of(line: str) -> int:
+    return int(line.rstrip(".").rpartition(" = ")[2])
+
+
+def test_all_kinds_of_mistakes_are_planted_equally_often() -> None:
+    """Three steps can slip and one can be misread: four kinds, however many steps have each."""
+    true, _ = solve(CHAIN, random.Random(0))
+    rng = random.Random(3)
+    firsts: Counter[str] = Counter()
+    for _ in range(2000):
+        lines, _ = solve_with_mistake(CHAIN, rng)
+        firsts[next(line for line, gold in zip(lines, true, strict=True) if line != gold)] += 1
+    assert len(firsts) == 4
+    assert all(440 < count < 560 for count in firsts.values())
