@@ -39,8 +39,13 @@ BUNDLED: Final[Mapping[str, Callable[[], Path]]] = MappingProxyType(
 """The name of each bundled model, and the function that returns its folder."""
 
 
-RECORDED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"abacus-test": ("direct",)})
-"""The kinds of samples that were recorded, by data set; "direct": answers without thinking."""
+RECORDED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"abacus-test": ("direct", "think"), "abacus-calibration": ("direct", "think")}
+)
+"""The kinds of samples that were recorded, by data set.
+
+"direct": answers without thinking; "think": reasoning traces, each with a probe every 64 tokens.
+"""
 
 
 def recording_path(name: str, kind: str = "direct") -> Path:

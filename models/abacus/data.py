@@ -8,16 +8,17 @@ Examples are drawn while the model trains, by all cores, and no example is seen 
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ _CHUNK: Final = 2000
 _AHEAD: Final = 3
 
 Ids = NDArray[np.int64]
+T = TypeVar("T")
 _Part = tuple[NDArray[np.uint16], NDArray[np.bool_]]
 
 
@@ -87,7 +89,7 @@ class Encoder:
         return ids
 
 
-def batches(tokenizer: Path, tokens: int, seed: str) -> Iterator[tuple[Ids, Ids]]:
+def batches(tokenizer: Path, tokens: int, seed: str) -> Generator[tuple[Ids, Ids], None, None]:
     """Draw batches without end, on all cores.
 
     Args:
@@ -99,7 +101,8 @@ def batches(tokenizer: Path, tokens: int, seed: str) -> Iterator[tuple[Ids, Ids]
         The ids and the labels of a batch, both of one row per example.
     """
     waiting: list[deque[_Part]] = [deque() for _ in BUCKETS]
-    for chunk in _chunks(tokenizer, seed):
+    seeds = ((f"{seed} {number}", tokenizer) for number in itertools.count())
+    for chunk in in_order(_chunk, seeds):
         for width, queue, part in zip(BUCKETS, waiting, chunk, strict=True):
             queue.append(part)
             rows = max(1, tokens // width)
@@ -112,16 +115,22 @@ def batches(tokenizer: Path, tokens: int, seed: str) -> Iterator[tuple[Ids, Ids]
                 yield whole, np.where(learn[:rows], whole, IGNORED)
 
 
-def _chunks(tokenizer: Path, seed: str) -> Iterator[list[_Part]]:
-    """Chunks of examples in order; a few are made ahead of time."""
+def in_order(function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
+    """Call a function on all cores; results come in the order of the calls, a few ahead of time.
+
+    Args:
+        function: What the workers call: a function of a module's top level.
+        calls: The arguments of each call.
+    """
     cores = len(os.sched_getaffinity(0))
+    waiting = iter(calls)
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        running: deque[AsyncResult[list[_Part]]] = deque()
-        number = 0
+        running: deque[AsyncResult[T]] = deque()
         while True:
-            while len(running) < _AHEAD * cores:
-                running.append(pool.apply_async(_chunk, (f"{seed} {number}", tokenizer)))
-                number += 1
+            for arguments in itertools.islice(waiting, _AHEAD * cores - len(running)):
+                running.append(pool.apply_async(function, arguments))
+            if not running:
+                return
             yield running.popleft().get()
 
 

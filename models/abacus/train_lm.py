@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import queue
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from models.abacus import checkpoints, data, devices, options
 from models.abacus.muon import Optimizer
+from models.abacus.prefetch import Tensors, prefetch
 from models.abacus.tokenizer import CONTEXT, DEFAULT_VOCABULARY, build_tokenizer
 
 _HEAD: Final = 64
@@ -28,8 +26,6 @@ _SLOW: Final = (
     "a step of the full recipe takes about a minute on 2 cores, and there are thousands of them. "
     "To try it out, lower --steps, --tokens, --hidden and --layers."
 )
-
-_Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def learning_rate(peak: float, step: int, done: float) -> float:
@@ -68,28 +64,6 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
     return LlamaForCausalLM(config)
 
 
-def prefetch(batches: Iterator[Any], device: torch.device, depth: int = 8) -> Iterator[_Batch]:
-    """The same batches as tensors, laid out by a thread so that the GPU never waits for them."""
-    ready: queue.Queue[_Batch | Exception] = queue.Queue(depth)
-
-    def fill() -> None:
-        try:
-            for arrays in batches:
-                ids, labels = (torch.from_numpy(array) for array in arrays)
-                pinned = device.type == "cuda"
-                ready.put((ids.pin_memory(), labels.pin_memory()) if pinned else (ids, labels))
-        except Exception as error:  # noqa: BLE001 - raised again where the batch is wanted
-            ready.put(error)
-
-    threading.Thread(target=fill, daemon=True).start()
-    while True:
-        batch = ready.get()
-        if isinstance(batch, Exception):
-            raise batch
-        ids, labels = batch
-        yield ids.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-
-
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The mean loss of the labelled tokens: logits [rows, width, vocabulary], labels [rows, width]."""
     return torch.nn.functional.cross_entropy(
@@ -98,7 +72,7 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def train_step(
-    model: LlamaForCausalLM, optimizer: Optimizer, batch: _Batch, rate: float, loss_of: Any
+    model: LlamaForCausalLM, optimizer: Optimizer, batch: Tensors, rate: float, loss_of: Any
 ) -> torch.Tensor:
     """Learn one batch, and return its loss."""
     ids, labels = batch
@@ -130,9 +104,9 @@ def learn(
         print(f"resumed at step {step}, {elapsed / 60:.1f} minutes in", flush=True)
     # A resumed run goes on with fresh examples: there is no end of them, and none comes twice.
     drawn = data.batches(args.out / "tokenizer.json", args.tokens, f"{args.seed} {step}")
-    batches = prefetch(drawn, model.device)
     loss_of = devices.compiled(cross_entropy, model.device)
     start, shown = time.monotonic() - elapsed, -math.inf
+    batches = prefetch(drawn, model.device)
     while (done := progress_of(args, step, elapsed)) < 1:
         batch = next(batches)
         rate = learning_rate(args.lr, step, done)
@@ -152,6 +126,7 @@ def learn(
             saved.save(
                 {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **progress}
             )
+    batches.close()
     print(f"trained {step} steps on {seen / 1e6:.1f} M tokens, padding included", flush=True)
 
 

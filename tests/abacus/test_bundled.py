@@ -74,19 +74,19 @@ def test_direct_answers_are_the_recording_that_is_meant() -> None:
             "abacus-tset",
             "direct",
             "unknown recorded data set 'abacus-tset': did you mean 'abacus-test'? "
-            "there are: abacus-test",
+            "there are: abacus-calibration, abacus-test",
             id="data-set",
         ),
         pytest.param(
             "abacus-test",
             "dirct",
-            "unknown kind of recording 'dirct': did you mean 'direct'? there are: direct",
+            "unknown kind of recording 'dirct': did you mean 'direct'? there are: direct, think",
             id="kind",
         ),
         pytest.param(
             "gsm8k",
             "probes",
-            "unknown recorded data set 'gsm8k': there are: abacus-test",
+            "unknown recorded data set 'gsm8k': there are: abacus-calibration, abacus-test",
             id="both",
         ),
     ],

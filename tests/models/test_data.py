@@ -142,7 +142,7 @@ def test_every_drawn_example_is_learned_up_to_one_end(encoder: Encoder, decode: 
 
 
 def drawn(seed: str, count: int) -> list[tuple[Any, Any]]:
-    with closing(batches(TOKENIZER, TOKENS, seed)) as endless:  # type: ignore[type-var]
+    with closing(batches(TOKENIZER, TOKENS, seed)) as endless:
         return list(islice(endless, count))
 
 

@@ -18,13 +18,12 @@ from typing import Any
 import pytest
 
 from dynasor_graph.abacus import FAMILIES, chat, model_path
-from dynasor_graph.abacus.chat import ROLES
 from dynasor_graph.abacus.questions import TRAINED_STEPS
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from models.abacus import evaluate, record, sampling, train_lm, train_reward  # noqa: E402
+from models.abacus import answers, evaluate, record, sampling, train_lm, train_reward  # noqa: E402
 from models.abacus.checkpoints import Checkpoints  # noqa: E402
 from models.abacus.muon import Optimizer  # noqa: E402
 from models.abacus.scoring import line_ends, score  # noqa: E402
@@ -250,7 +249,7 @@ def test_a_reward_model_interrupted_after_sampling_does_not_sample_again(
 ):
     words = ["--model", str(language[0]), "--out", str(tmp_path), *REWARD]
     args = train_reward.parse(words)
-    own = written(language[0], 3)
+    own = answers.written(3, sampling.load_tokenizer(language[0]), random.Random(0))
     leave(tmp_path, args, {"answers": [*map(tuple, own)]})
 
     assert "add --resume to go on from it" in refused(end(monkeypatch, train_reward, *words))
@@ -288,7 +287,7 @@ def test_an_interrupted_reward_model_comes_out_as_if_it_had_not_been(
 ):
     words = ["--model", str(language[0]), "--out", str(tmp_path), "--batch", "4", "--steps", "4"]
     args = train_reward.parse([*words, "--line-steps", str(line_steps)])
-    own = written(language[0], 12)
+    own = answers.written(12, sampling.load_tokenizer(language[0]), random.Random(0))
 
     def model() -> Any:
         torch.manual_seed(3)
@@ -305,49 +304,12 @@ def test_an_interrupted_reward_model_comes_out_as_if_it_had_not_been(
     assert saved.state is not None
     assert saved.state["step"] == 3
     resumed = model()
-    answers = [train_reward.Answer(*answer) for answer in saved.state["answers"]]
-    train_reward.learn(resumed, answers, saved, args)
+    kept = [answers.Answer(*answer) for answer in saved.state["answers"]]
+    train_reward.learn(resumed, kept, saved, args)
 
-    assert answers == own
+    assert kept == own
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
-
-
-# Answers to learn from ---------------------------------------------------------------------------
-
-
-def written(path: Path, count: int) -> list[train_reward.Answer]:
-    tokenizer = sampling.load_tokenizer(path)
-    return train_reward.written_answers(count, tokenizer, random.Random(0))
-
-
-def test_written_answers_are_right_until_their_first_mistake():
-    answers = written(model_path(), 200)
-
-    tokenizer = sampling.load_tokenizer(model_path())
-    (newline,) = sampling.encode(tokenizer, "\n")
-    for answer in answers:
-        text = tokenizer.decode(answer.ids)
-        assert text.startswith(ROLES[0])
-        assert len(answer.ends) == len(answer.labels)
-        assert answer.labels == sorted(answer.labels, reverse=True)
-        assert answer.labels[-1] == answer.labels[-2], "the answer is as right as its last line"
-        assert [answer.ids[at] for at in answer.ends[:-1]] == [newline] * (len(answer.ends) - 1)
-        assert answer.ends[-1] == len(answer.ids) - 1
-    assert {answer.labels[-1] for answer in answers} == {0.0, 1.0}
-
-
-def test_only_line_ends_carry_a_label():
-    one = train_reward.Answer([5, 6, 7], [1, 2], [1.0, 0.0])
-    other = train_reward.Answer([8], [0], [1.0])
-
-    ids, labels = train_reward.lay_out([one, other])
-
-    assert ids.shape == labels.shape == (2, 64)
-    assert ids[0, :4].tolist() == [5, 6, 7, 0]
-    assert ids[1, :2].tolist() == [8, 0]
-    assert labels[0, :4].tolist() == [-1, 1, 0, -1]
-    assert labels[1, :2].tolist() == [1, -1]
 
 
 @pytest.mark.parametrize(
@@ -427,18 +389,6 @@ def test_progress(minutes: list[str], step: int, elapsed: float, done: float):
     args = train_lm.parse(["--out", "x", "--steps", "10", *minutes])
 
     assert train_lm.progress_of(args, step, elapsed) == pytest.approx(done)
-
-
-def test_an_error_while_batches_are_made_ends_the_training():
-    def broken() -> Any:
-        yield tuple(torch.zeros(1, 2, dtype=torch.long).numpy() for _ in range(2))
-        raise OSError("the disk is gone")
-
-    batches = train_lm.prefetch(broken(), torch.device("cpu"))
-
-    assert next(batches)[0].shape == (1, 2)
-    with pytest.raises(OSError, match="the disk is gone"):
-        next(batches)
 
 
 # Mistakes of the user ----------------------------------------------------------------------------
