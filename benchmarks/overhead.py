@@ -94,7 +94,7 @@ async def straight(
                 group.create_task(program(own, places))
 
     started = time.perf_counter()
-    await engine._there(everything())
+    await engine._own.run(everything())
     return tokens, time.perf_counter() - started
 
 

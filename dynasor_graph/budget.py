@@ -207,6 +207,18 @@ class Ledger:
         if self._parent is not None and above is not None:
             self._parent.settle(above, usage, before=before)
 
+    def note(self, usage: Usage) -> None:
+        """Put on the books what needs no grant: tokens that no engine generated.
+
+        Raises:
+            ValueError: Some were generated; those need a grant.
+        """
+        if usage.generated:
+            raise ValueError(f"{usage.generated} tokens were generated without a grant")
+        self.usage += usage
+        if self._parent is not None:
+            self._parent.note(usage)
+
     def close(self) -> None:
         """Count as spent what is still promised: its requests failed or were cancelled.
 

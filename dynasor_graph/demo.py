@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from dynasor_graph.abacus import questions as generate
+from dynasor_graph.algorithms import find_algorithm
 from dynasor_graph.comparison import Arm
 from dynasor_graph.engine import Engine
 from dynasor_graph.errors import UnknownName
+from dynasor_graph.executor import Judged
 from dynasor_graph.questions import Question
 from dynasor_graph.results import Result
+from dynasor_graph.reward import DEFAULT_REWARD, Reward
 from dynasor_graph.runner import Runner
 from dynasor_graph.trace import TraceWriter
 from dynasor_graph.types import JSON
@@ -50,6 +53,16 @@ _THINK: JSON = {
     "sampling": {"temperature": 0.7, "max_tokens": 1100, "seed": 1},
 }
 
+_SEARCH: JSON = {**_SAMPLE, "budget": {"concurrency": 8}}
+del _SEARCH["branches"]
+
+
+def _search(algorithm: str, policy: str, **settings: Any) -> list[Plan]:
+    """The full budget of a search, and the same search with Certaindex."""
+    told = {**_SEARCH, **settings}
+    return [Plan(algorithm=algorithm, policy=one, settings=told) for one in ("fixed", policy)]
+
+
 PLANS: dict[str, list[Plan]] = {
     "self_consistency": [
         Plan(algorithm="self_consistency", policy=policy, settings=_SAMPLE)
@@ -59,6 +72,12 @@ PLANS: dict[str, list[Plan]] = {
         Plan(algorithm="cot", policy=policy, settings=_THINK, programs=48)
         for policy in ("fixed", "probe-consistency")
     ],
+    "best_of_n": _search("best_of_n", "judged", branches=16),
+    "rebase": _search("rebase", "judged", width=16),
+    "mcts": _search("mcts", "mcts-gsm8k", iterations=10),
+    "beam": _search("beam", "judged", width=16),
+    "dvts": _search("dvts", "judged", width=16),
+    "particle_filter": _search("particle_filter", "judged", width=16),
 }
 """What the demo compares, by algorithm. Branch seeds are fixed: policies see the same first samples,
 so that their difference is not the luck of the draw."""
@@ -87,6 +106,7 @@ async def run_arm(
     questions: Sequence[Question],
     *,
     engine: Engine,
+    reward: Reward | None = None,
     trace: Path | None = None,
     on_event: Callable[[JSON], None] = lambda event: None,
     on_result: Callable[[Result], None] = lambda result: None,
@@ -97,6 +117,7 @@ async def run_arm(
         plan: What to run.
         questions: What to ask.
         engine: An open engine.
+        reward: An open reward, for plans that search.
         trace: File that the events go to; an older one is replaced.
         on_event: Called with every event.
         on_result: Called with every result, as it comes.
@@ -112,6 +133,9 @@ async def run_arm(
             record(event)
             on_event(event)
 
+        judged: JSON = {}
+        if issubclass(find_algorithm(plan.algorithm).settings, Judged):
+            judged["reward"] = reward or DEFAULT_REWARD
         runner = Runner(
             plan.algorithm,
             engine=engine,
@@ -119,6 +143,7 @@ async def run_arm(
             on_event=both,
             policy=plan.policy,
             **plan.settings,
+            **judged,
         )
         stream: AsyncGenerator[Result, None] = runner.run(questions)
         async with aclosing(stream) as arriving:

@@ -9,6 +9,7 @@ DynasorError
 │   ├── PromptTooLong       the prompt leaves no room in the model's context
 │   └── ResumeMismatch      the output file belongs to another run
 └── EngineError             the engine failed
+    ├── RewardError         what judges solutions failed, or gave no number in [0, 1]
     ├── EngineStartError    it could not be started
     ├── EngineUnreachable   no server answers at that address
     ├── EngineRefused       the server said no: key, model name or request
@@ -37,6 +38,7 @@ __all__ = [
     "NotInstalled",
     "PromptTooLong",
     "ResumeMismatch",
+    "RewardError",
     "UnknownName",
     "explain",
 ]
@@ -95,6 +97,10 @@ class ResumeMismatch(InputError):
 
 class EngineError(DynasorError):
     """The engine failed."""
+
+
+class RewardError(EngineError):
+    """What judges solutions failed, or gave something that is no number in [0, 1]."""
 
 
 class EngineStartError(EngineError):

@@ -23,14 +23,30 @@ from dynasor_graph.errors import (
     InputError,
     explain,
 )
-from dynasor_graph.executor import Context
+from dynasor_graph.executor import Context, Judged
 from dynasor_graph.questions import Question
 from dynasor_graph.results import Result
+from dynasor_graph.reward import forget_reward, register_reward, reward_named
 from dynasor_graph.types import JSON, StopReason
 
 __all__ = ["Runner", "configure", "solve", "stream"]
 
 _serial = itertools.count()
+
+
+@contextmanager
+def _with_reward(settings: JSON) -> Iterator[JSON]:
+    """The settings, a reward that is given as an object replaced by a name for as long as it is used."""
+    reward = settings.get("reward")
+    if reward is None or isinstance(reward, str):
+        yield settings
+        return
+    name = f"{reward.name}#{next(_serial)}"
+    register_reward(name, reward)
+    try:
+        yield {**settings, "reward": name}
+    finally:
+        forget_reward(name)
 
 
 @contextmanager
@@ -75,7 +91,8 @@ async def stream(
         question: What is asked.
         algorithm: Name of an algorithm, or one of your own.
         engine: An open engine, or the name of a registered one.
-        settings: The algorithm's settings: `policy`, `budget`, `sampling`, and its own.
+        settings: The algorithm's settings: `policy`, `budget`, `sampling`, and its own; `reward` may be
+            an open reward, or the name of a registered one.
 
     Yields:
         Dicts with the key "event" (see `trace` for the kinds), then one Result.
@@ -83,8 +100,8 @@ async def stream(
     if isinstance(question, str):
         question = Question(id="question", text=question)
     algorithm = find_algorithm(algorithm)
-    with _named(engine) as name:
-        context = configure(algorithm, engine=name, **settings)
+    with _named(engine) as name, _with_reward(settings) as checked:
+        context = configure(algorithm, engine=name, **checked)
         run = _run_one(algorithm, context, question)
         async with aclosing(run):
             async for item in run:
@@ -117,7 +134,9 @@ async def _run_one(
 ) -> AsyncGenerator[JSON | Result, None]:
     started = time.monotonic()
     engine = await engine_named(context.engine)
-    settings = context.model_dump(mode="json", exclude={"engine", "account"})
+    settings = context.model_dump(mode="json", exclude={"engine", "account", "reward"})
+    if isinstance(context, Judged):
+        settings["reward"] = (await reward_named(context.reward)).name
     yield {
         "event": "program",
         "program": question.id,
@@ -185,7 +204,8 @@ class Runner:
         engine: An open engine, or the name of a registered one.
         programs: Most programs in flight; each has its own window of branches.
         on_event: Called with every event of every program: a trace's `write`, a progress bar.
-        settings: The algorithm's settings: `policy`, `budget`, `sampling`, and its own.
+        settings: The algorithm's settings: `policy`, `budget`, `sampling`, and its own; `reward` may be
+            an open reward, or the name of a registered one.
 
     Raises:
         ConfigError: A setting is wrong.
@@ -204,9 +224,9 @@ class Runner:
             raise ConfigError(f"programs must be at least 1, got {programs}")
         self.algorithm = find_algorithm(algorithm)
         self.engine, self.programs, self.on_event = engine, programs, on_event
-        configure(
-            self.algorithm, **settings
-        )  # a wrong setting shows now, not at the first question
+        with _with_reward(settings) as checked:
+            # A wrong setting shows now, not at the first question.
+            configure(self.algorithm, **checked)
         self._settings = settings
 
     async def run(self, questions: Iterable[Question]) -> AsyncGenerator[Result, None]:
@@ -220,8 +240,8 @@ class Runner:
             EngineUnreachable: The server is gone.
         """
         waiting = iter(questions)
-        with _named(self.engine) as name:
-            context = configure(self.algorithm, engine=name, **self._settings)
+        with _named(self.engine) as name, _with_reward(self._settings) as settings:
+            context = configure(self.algorithm, engine=name, **settings)
             running: list[asyncio.Task[Result]] = []  # in the order in which they began
             try:
                 while True:

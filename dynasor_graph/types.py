@@ -129,6 +129,11 @@ class Completion:
     cached: int = 0
     logprob: float | None = None
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the model ended the text itself: with a token that `token_ids` leaves out."""
+        return self.finish_reason == "stop" and self.tokens > len(self.token_ids)
+
     def add(self, delta: Delta) -> None:
         """Append one delta."""
         self.token_ids.extend(delta.token_ids)

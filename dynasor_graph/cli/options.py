@@ -12,8 +12,11 @@ import typer
 from dynasor_graph.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dynasor_graph.engine import Engine
     from dynasor_graph.questions import Question
+    from dynasor_graph.reward import Reward
 
 ALGORITHM = Annotated[
     str, typer.Option("--algorithm", "-a", help="See `dynasor-graph algorithms`.")
@@ -61,6 +64,14 @@ ENGINE_ARG = Annotated[
         "--engine-arg",
         help="An argument of the engine, as key=value, such as gpu_memory_utilization=0.5 for "
         "vLLM; may be given several times.",
+    ),
+]
+REWARD = Annotated[
+    str,
+    typer.Option(
+        "--reward",
+        help="What judges solutions, for algorithms that search: a bundled reward model, a folder, a "
+        "hub name, or the address of a vLLM server that pools.",
     ),
 ]
 TOKENS = Annotated[
@@ -115,7 +126,11 @@ def settings_of(
         if not equals:
             raise ConfigError(f"--set takes key=value, got {pair!r}")
         path = key.strip().replace("-", "_").split(".")
-        if path[0] in {"algorithm", "engine"}:  # no settings of an algorithm: options of their own
+        if path[0] in {
+            "algorithm",
+            "engine",
+            "reward",
+        }:  # no settings of an algorithm: options of their own
             raise ConfigError(f"--set {path[0]}: use the option --{path[0]} instead")
         _put(settings, path, value)
     return {key: value for key, value in settings.items() if value is not None}
@@ -156,6 +171,23 @@ def engine_of(
     if key and kind == "openai":
         given.setdefault("api_key", key)
     return make_engine(kind, model=model, url=url, **given)
+
+
+def reward_of(algorithms: Iterable[str], spec: str, engine: Engine) -> Reward | None:
+    """The reward that these algorithms need, not yet open; None if none of them needs one.
+
+    Raises:
+        ConfigError: There is no such model or algorithm.
+    """
+    from dynasor_graph.algorithms import find_algorithm
+    from dynasor_graph.executor import Judged
+    from dynasor_graph.reward import FunctionReward, open_reward
+
+    if not any(issubclass(find_algorithm(name).settings, Judged) for name in algorithms):
+        return None
+    if engine.model == "fake":
+        return FunctionReward(lambda partial: 0.5, name="fake")
+    return open_reward(spec)
 
 
 def questions_of(source: Path) -> tuple[list[Question], list[str]]:

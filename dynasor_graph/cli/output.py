@@ -6,8 +6,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Self, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -25,9 +26,14 @@ from rich.table import Table
 from dynasor_graph.results import Result
 from dynasor_graph.types import JSON
 
+if TYPE_CHECKING:
+    from dynasor_graph.engine import Engine
+    from dynasor_graph.reward import Reward
+
 __all__ = [
     "RunProgress",
     "aside",
+    "opened",
     "opening",
     "print_comparison",
     "print_json",
@@ -114,6 +120,23 @@ async def opening(what: str, work: Callable[[], Awaitable[T]]) -> T:
         result = await waiting
     aside.print(f"[dim]{what} is open after {time.monotonic() - started:.1f} s[/dim]")
     return result
+
+
+@asynccontextmanager
+async def opened(engine: Engine, reward: Reward | None) -> AsyncIterator[None]:
+    """Open what a command needs, and close it at the end."""
+    await opening(engine.model or "the server", engine.__aenter__)
+    try:
+        if reward is None:
+            yield
+            return
+        await opening(reward.name, reward.__aenter__)
+        try:
+            yield
+        finally:
+            await reward.__aexit__()
+    finally:
+        await engine.__aexit__()
 
 
 class RunProgress:

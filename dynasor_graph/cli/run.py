@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dynasor_graph.engine import Engine
     from dynasor_graph.questions import Question
     from dynasor_graph.results import ResultsFile
+    from dynasor_graph.reward import Reward
 
 
 def run(
@@ -45,6 +46,7 @@ def run(
     url: o.URL = None,
     engine: o.ENGINE = None,
     engine_arg: o.ENGINE_ARG = None,
+    reward: o.REWARD = "abacus-7m-reward",
     tokens: o.TOKENS = None,
     seconds: o.SECONDS = None,
     window: o.WINDOW = None,
@@ -81,11 +83,14 @@ def run(
         warn(f"left out: {message}")
     context = configure(algorithm, **settings)
     opened = o.engine_of(engine, model, url, engine_arg)
+    judge = o.reward_of([algorithm], reward, opened)
     identity = {
         "algorithm": algorithm,
         "model": f"{engine or 'auto'}:{url or ''}:{model}",
         **context.model_dump(mode="json", exclude={"engine", "account"}),
     }
+    if judge is not None:
+        identity["reward"] = reward
     file = ResultsFile(output, identity, resume=resume)
     done = {result.id for result in file.done}
     todo = [question for question in asked if question.id not in done]
@@ -93,7 +98,7 @@ def run(
     run_settings = {"programs": programs, "total_tokens": total_tokens, **settings}
     try:
         if todo:
-            asyncio.run(_run(todo, file, opened, algorithm, trace, run_settings))
+            asyncio.run(_run(todo, file, opened, judge, algorithm, trace, run_settings))
     except KeyboardInterrupt:
         kept = len(ResultsFile(output, identity, resume=True).done)
         warn(f"stopped: {kept} of {len(asked)} are in {output}; go on with --resume")
@@ -107,22 +112,24 @@ async def _run(
     todo: list[Question],
     file: ResultsFile,
     engine: Engine,
+    reward: Reward | None,
     algorithm: str,
     trace: Path | None,
     settings: dict[str, Any],
 ) -> None:
-    from dynasor_graph.cli.output import RunProgress, opening
+    from dynasor_graph.cli.output import RunProgress, opened
     from dynasor_graph.executor import open_account
     from dynasor_graph.runner import Runner
     from dynasor_graph.trace import TraceWriter
 
-    await opening(engine.model or "the server", engine.__aenter__)
-    try:
+    async with opened(engine, reward):
         with ExitStack() as stack:
             total = settings.pop("total_tokens")
             if total is not None:
                 stack.enter_context(open_account("run", total))
                 settings["account"] = "run"
+            if reward is not None:
+                settings["reward"] = reward
             stack.enter_context(file)
             progress = stack.enter_context(
                 RunProgress(algorithm, len(todo) + len(file.done), file.done)
@@ -139,8 +146,6 @@ async def _run(
                 async for result in results:
                     file.write(result)
                     progress.result(result)
-    finally:
-        await engine.__aexit__()
 
 
 def _summary(file: ResultsFile, algorithm: str, output: Path, json_out: bool) -> int:

@@ -12,6 +12,7 @@ from dynasor_graph.cli import options as o
 if TYPE_CHECKING:
     from dynasor_graph.engine import Engine
     from dynasor_graph.results import Result
+    from dynasor_graph.reward import Reward
 
 
 def solve(
@@ -22,6 +23,7 @@ def solve(
     url: o.URL = None,
     engine: o.ENGINE = None,
     engine_arg: o.ENGINE_ARG = None,
+    reward: o.REWARD = "abacus-7m-reward",
     tokens: o.TOKENS = None,
     seconds: o.SECONDS = None,
     window: o.WINDOW = None,
@@ -57,7 +59,8 @@ def solve(
     asked = Question(id="question", text=question)  # mistakes show before the model loads
     configure(algorithm, **settings)
     opened = o.engine_of(engine, model, url, engine_arg)
-    result = asyncio.run(_solve(asked, algorithm, opened, settings, quiet=json_out))
+    judge = o.reward_of([algorithm], reward, opened)
+    result = asyncio.run(_solve(asked, algorithm, opened, judge, settings, quiet=json_out))
     if json_out:
         row = {"algorithm": algorithm, **result.to_json()}
         print_json({**row, "rows": [row]})
@@ -66,25 +69,29 @@ def solve(
 
 
 async def _solve(
-    question: Any, algorithm: str, engine: Engine, settings: dict[str, Any], *, quiet: bool
+    question: Any,
+    algorithm: str,
+    engine: Engine,
+    reward: Reward | None,
+    settings: dict[str, Any],
+    *,
+    quiet: bool,
 ) -> Result:
     from contextlib import aclosing
 
-    from dynasor_graph.cli.output import aside, opening
+    from dynasor_graph.cli.output import aside, opened
     from dynasor_graph.results import Result
     from dynasor_graph.runner import stream
 
-    await opening(engine.model or "the server", engine.__aenter__)
-    try:
-        items = stream(question, algorithm=algorithm, engine=engine, **settings)
+    judged = {"reward": reward} if reward is not None else {}
+    async with opened(engine, reward):
+        items = stream(question, algorithm=algorithm, engine=engine, **settings, **judged)
         async with aclosing(items):
             async for item in items:
                 if isinstance(item, Result):
                     return item
                 if not quiet and (line := _line(item)):
                     aside.print(line, highlight=False, markup=False, style="dim")
-    finally:
-        await engine.__aexit__()
     raise AssertionError("a program ends with a result")
 
 
@@ -100,6 +107,12 @@ def _line(event: dict[str, Any]) -> str:
         case "probe":
             answer = event["answer"] if event["answer"] is not None else "no answer"
             return f"  probe at {event['at']:>5} tokens  {answer:<12} {sure}"
+        case "step" if event["nodes"]:
+            sizes = sum(event["sizes"])
+            best = max(node["reward"] for node in event["nodes"])
+            return (
+                f"  step   {event['nodes'][0]['id'] + 1:>3}  reward {best:.2f}  {sizes:>4} tokens"
+            )
         case "decision" if event["verdict"] != "continue":
             evidence, threshold = event.get("evidence"), event.get("threshold")
             return f"  {event['rule']}: {evidence:.3f} against {threshold}: {event['verdict']}"

@@ -6,15 +6,13 @@ engine, and the process that runs the graph registers an engine under that name.
 
 from __future__ import annotations
 
-import asyncio
-import weakref
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 from dynasor_graph.abacus import BUNDLED
 from dynasor_graph.engine.base import Engine
 from dynasor_graph.engine.fake import FakeEngine
+from dynasor_graph.engine.registry import Registry
 from dynasor_graph.errors import ConfigError, UnknownName
 
 __all__ = ["DEFAULT", "KINDS", "engine_named", "forget", "make_engine", "open_engine", "register"]
@@ -22,11 +20,7 @@ __all__ = ["DEFAULT", "KINDS", "engine_named", "forget", "make_engine", "open_en
 DEFAULT = "default"
 """The name that a graph asks for if its context names none."""
 
-_engines: dict[str, Engine | Callable[[], Engine]] = {}
-_opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
-    weakref.WeakKeyDictionary()
-)
-
+_engines: Registry[Engine] = Registry("engine", "dynasor_graph.register")
 
 KINDS = ("vllm", "openai", "fake")
 """The kinds of engine there are."""
@@ -91,12 +85,12 @@ def register(name: str, engine: Engine | Callable[[], Engine]) -> None:
         engine: An open engine, or a function that makes one: it is opened at the first use, and
             stays open until the process ends.
     """
-    _engines[name] = engine
+    _engines.register(name, engine)
 
 
 def forget(name: str) -> None:
     """Take a name back. Does not close the engine."""
-    _engines.pop(name, None)
+    _engines.forget(name)
 
 
 async def engine_named(name: str) -> Engine:
@@ -105,18 +99,4 @@ async def engine_named(name: str) -> Engine:
     Raises:
         ConfigError: There is none.
     """
-    found = _engines.get(name)
-    if found is not None and not callable(found):
-        return found
-    async with _opening.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-        found = _engines.get(name)
-        if found is None:
-            raise ConfigError(
-                f"no engine is registered as {name!r}: open one and call "
-                f"dynasor_graph.register({name!r}, engine) before the graph runs"
-            )
-        if not callable(found):
-            return found
-        engine = await AsyncExitStack().enter_async_context(found())
-        _engines[name] = engine
-        return engine
+    return await _engines.named(name)

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 import openai
 
 from dynasor_graph.engine.base import check_fits
+from dynasor_graph.engine.http import Server
 from dynasor_graph.engine.mailbox import Mailbox
 from dynasor_graph.errors import (
     ConfigError,
     EngineDied,
     EngineError,
     EngineRefused,
-    EngineUnreachable,
     NotInstalled,
-    UnknownName,
 )
 from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
 
@@ -67,32 +66,23 @@ class OpenAIEngine:
         timeout_s: float = 600.0,
         max_connections: int = 1024,
     ) -> None:
-        self._root = url.rstrip("/").removesuffix("/v1")
-        if not self._root.startswith(("http://", "https://")):
-            raise ConfigError(f"url must start with http:// or https://, got {url!r}")
+        self._server = Server(
+            url, api_key=api_key, timeout_s=timeout_s, max_connections=max_connections
+        )
         self.model = model or ""
         self.context = self.block = 0  # known once it is open
-        self._key, self._timeout_s = api_key, timeout_s
         self._tokenizer_path = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._limits = _limits(max_connections)
         self._active: dict[Request, _Reading] = {}
 
     async def __aenter__(self) -> Self:
-        self._client = openai.AsyncOpenAI(
-            base_url=f"{self._root}/v1",
-            api_key=self._key,
-            timeout=self._timeout_s,
-            http_client=openai.DefaultAsyncHttpxClient(
-                limits=self._limits, timeout=self._timeout_s
-            ),
-        )
+        self._server.open()
         try:
             if self._tokenizer_path:
                 self._tokenizer = await asyncio.to_thread(_load_tokenizer, self._tokenizer_path)
             await self._choose_model()
         except BaseException:
-            await self._client.close()
+            await self._server.close()
             raise
         return self
 
@@ -101,22 +91,13 @@ class OpenAIEngine:
         for reading in list(self._active.values()):
             await reading.cancel()
             reading.box.put(EngineDied("the engine was closed while requests were running"))
-        await self._client.close()
+        await self._server.close()
 
     async def _choose_model(self) -> None:
-        answer = await self._call("GET", "/v1/models")
-        try:
-            models = {str(row["id"]): dict(row) for row in answer["data"]}
-            name = self.model or next(iter(models))
-        except (TypeError, KeyError, ValueError, StopIteration):
-            raise EngineRefused(
-                f"{self._root}/v1/models lists no model: is this an OpenAI-compatible server?"
-            ) from None
-        if name not in models:
-            raise UnknownName(f"model at {self._root}", name, models)
-        found = _BLOCK.search(await self._metrics())
-        self.model, self.block = name, int(found[1]) if found else 16
-        self.context = int(models[name].get("max_model_len") or 1 << 20)
+        self.model, context = await self._server.model(self.model)
+        found = _BLOCK.search(await self._server.metrics())
+        self.block = int(found[1]) if found else 16
+        self.context = context
 
     # Generating ------------------------------------------------------------------------------
 
@@ -146,14 +127,14 @@ class OpenAIEngine:
         try:
             await self._generate(request, reading)
         except openai.OpenAIError as error:
-            reading.box.put(self._translate(error))
+            reading.box.put(self._server.translate(error, broke=bool(self._active)))
         except EngineError as error:
             reading.box.put(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the reader
-            reading.box.put(EngineError(f"{self._root} sent what cannot be read: {error!r}"))
+            reading.box.put(EngineError(f"{self._server.root} sent what cannot be read: {error!r}"))
 
     async def _generate(self, request: Request, reading: _Reading) -> None:
-        stream = await self._client.completions.create(
+        stream = await self._server.client.completions.create(
             model=self.model,
             prompt=list(request.tokens),
             max_tokens=request.max_tokens,
@@ -180,14 +161,14 @@ class OpenAIEngine:
                 if event.usage is not None and event.usage.prompt_tokens_details is not None:
                     reading.cached = event.usage.prompt_tokens_details.cached_tokens or 0
         if reading.reason is None:
-            raise EngineDied(f"{self._root} ended the stream without a finish reason")
+            raise EngineDied(f"{self._server.root} ended the stream without a finish reason")
         reading.end(reading.reason)
 
     def _delta(self, choice: Any) -> Delta:
         ids = getattr(choice, "token_ids", None)
         if ids is None and choice.text:
             raise EngineRefused(
-                f"{self._root} does not return token ids (return_token_ids), and text cannot be "
+                f"{self._server.root} does not return token ids (return_token_ids), and text cannot be "
                 f"continued exactly: take a server that does, such as vllm serve"
             )
         ids = ids or []
@@ -211,14 +192,14 @@ class OpenAIEngine:
         if self._tokenizer is not None:
             return list(self._tokenizer.encode(text, add_special_tokens=False))
         body = {"model": self.model, "prompt": text, "add_special_tokens": False}
-        return list((await self._call("POST", "/tokenize", body))["tokens"])
+        return list((await self._call("/tokenize", body))["tokens"])
 
     async def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids."""
         if self._tokenizer is not None:
             return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
         body = {"model": self.model, "tokens": list(token_ids)}
-        return str((await self._call("POST", "/detokenize", body))["prompt"])
+        return str((await self._call("/detokenize", body))["prompt"])
 
     async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
         """Token ids of a chat, by the model's template."""
@@ -236,12 +217,12 @@ class OpenAIEngine:
             "add_generation_prompt": True,
             "chat_template_kwargs": {"enable_thinking": thinking},
         }
-        return list((await self._call("POST", "/tokenize", body))["tokens"])
+        return list((await self._call("/tokenize", body))["tokens"])
 
     async def load(self) -> Load:
         """From the server's `/metrics`; zeros where it has none of vLLM's."""
         values: dict[str, float] = {}
-        for name, value in _METRIC.findall(await self._metrics()):
+        for name, value in _METRIC.findall(await self._server.metrics(broke=bool(self._active))):
             values[name] = values.get(name, 0.0) + float(value)
         computed = values.get("prompt_tokens_total", 0) - values.get(
             "prompt_tokens_cached_total", 0
@@ -254,55 +235,12 @@ class OpenAIEngine:
             prompt_computed=int(computed),
         )
 
-    async def _metrics(self) -> str:
-        try:
-            return await self._client.get(f"{self._root}/metrics", cast_to=str)
-        except openai.APIStatusError:
-            return ""
-        except openai.OpenAIError as error:
-            raise self._translate(error) from error
-
-    async def _call(self, verb: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        url = f"{self._root}{path}"
-        try:
-            if verb == "GET":
-                return await self._client.get(url, cast_to=object)
-            return await self._client.post(url, cast_to=object, body=body)
-        except openai.NotFoundError:
-            if path in {"/tokenize", "/detokenize"}:
-                raise ConfigError(
-                    f"{self._root} has no {path}: give the engine its tokenizer's folder "
-                    f"(tokenizer=...), or take a server that tokenises, such as vllm serve"
-                ) from None
-            raise EngineRefused(
-                f"{url} does not exist: is this an OpenAI-compatible server?"
-            ) from None
-        except openai.OpenAIError as error:
-            raise self._translate(error) from error
-        except ValueError:
-            raise EngineRefused(
-                f"{url} sent no JSON: is this an OpenAI-compatible server?"
-            ) from None
-
-    def _translate(self, error: openai.OpenAIError) -> EngineError:
-        match error:
-            case openai.AuthenticationError() | openai.PermissionDeniedError():
-                return EngineRefused(
-                    f"{self._root} refused the API key ({error.status_code}): set another "
-                    f"(api_key=..., or DYNASOR_API_KEY on the command line)"
-                )
-            case openai.APITimeoutError():
-                return EngineUnreachable(f"{self._root} did not answer in {self._timeout_s:g} s")
-            case openai.APIConnectionError():
-                if self._active:
-                    return EngineDied(f"the connection to {self._root} broke: {error.__cause__!r}")
-                return EngineUnreachable(
-                    f"no server answers at {self._root}: start one (vllm serve MODEL), or check the URL"
-                )
-            case openai.APIStatusError():
-                return EngineRefused(f"{self._root} answered {error.status_code}: {error.message}")
-            case _:
-                return EngineDied(str(error))
+    async def _call(self, path: str, body: dict[str, Any]) -> Any:
+        absent = ConfigError(
+            f"{self._server.root} has no {path}: give the engine its tokenizer's folder "
+            f"(tokenizer=...), or take a server that tokenises, such as vllm serve"
+        )
+        return await self._server.call("POST", path, body, absent=absent, broke=bool(self._active))
 
 
 class _Reading:
@@ -349,11 +287,6 @@ class _Reading:
         self.task.cancel()
         await asyncio.wait([self.task])
         return self.task.cancelled()
-
-
-def _limits(connections: int) -> Any:
-    limits = openai.DEFAULT_CONNECTION_LIMITS
-    return type(limits)(max_connections=connections, max_keepalive_connections=connections)
 
 
 def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:

@@ -3,61 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
-import logging
-import os
-import sys
-import threading
-import warnings
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any
 
-from dynasor_graph.abacus import BUNDLED
 from dynasor_graph.engine.base import check_fits
 from dynasor_graph.engine.mailbox import Mailbox
-from dynasor_graph.errors import (
-    ConfigError,
-    EngineDied,
-    EngineError,
-    EngineStartError,
-    NotInstalled,
-    UnknownName,
-)
+from dynasor_graph.engine.vllm_host import FAST_START, VllmHost
+from dynasor_graph.errors import EngineDied, EngineError
 from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
 
-__all__ = ["VllmEngine"]
-
-SMALL_MODEL = 1 << 30
-"""Bytes of weights up to which the CPU build starts without compiling: compiling takes 40 s, and
-was no faster for small models."""
-
-FAST_START = {
-    # One thread: with more, spinning barriers cost more than a small model's work.
-    "OMP_NUM_THREADS": "1",
-    "TORCH_COMPILE_DISABLE": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-}
-"""Environment in which the CPU build starts fast."""
+__all__ = ["FAST_START", "VllmEngine"]
 
 _REASON: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "terminated"}
-_T = TypeVar("_T")
-
 _STREAM_INTERVAL = 16
-_starting = threading.Lock()
-"""Held while an engine starts: it changes the environment and the warning filters, and forks."""
 
 
-class VllmEngine:
-    """vLLM's AsyncLLM, on an event loop and a thread of its own.
-
-    AsyncLLM belongs to the first loop that uses it and dies with it. On its own loop it can be used
-    from any other: from `asyncio.run` twice in a row, notebooks, LangGraph's server.
+class VllmEngine(VllmHost):
+    """vLLM's AsyncLLM, on an event loop and a thread of its own: it serves any other loop.
 
     Args:
         model: A folder with a model, the name of a bundled one ("abacus-7m"), or a hub name.
@@ -83,113 +47,24 @@ class VllmEngine:
         verbose: bool = False,
         **engine_args: Any,
     ) -> None:
-        if importlib.util.find_spec("vllm") is None:
-            extra = "gpu" if Path("/dev/nvidiactl").exists() else "cpu"
-            raise NotInstalled("vLLM", extra)
-        self._path = _find(str(model))
-        self.model = Path(model).name
-        self.context = self.block = 0  # known once it is open
-        self._args = {"max_num_seqs": max_num_seqs, **engine_args}
-        self._fast_start, self._verbose = fast_start, verbose
+        arguments = {"max_num_seqs": max_num_seqs, **engine_args}
+        super().__init__(model, arguments, fast_start=fast_start, verbose=verbose)
+        self.block = 0  # known once it is open
         self._active: dict[Request, str] = {}
         self._serial = itertools.count()
         self._load = Load()
 
-    async def __aenter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
-        try:
-            await asyncio.to_thread(self._start)
-        except Exception as error:
-            self._loop.close()
-            raise EngineStartError(f"vLLM could not start {self.model!r}: {error}") from error
-        self._thread.start()
-        return self
+    def _arguments(self) -> dict[str, Any]:
+        # A delta for each token of 300 chains at once floods this process (H200, vLLM 0.26): the
+        # engine ran ahead, and probes were answered when their chain had ended.
+        return {} if _streams_by_request() else {"stream_interval": _STREAM_INTERVAL}
 
-    async def __aexit__(self, *exc: object) -> None:
-        self.context = 0
-        await self._there(self._shut_down())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        await asyncio.to_thread(self._thread.join)
-        self._loop.close()
+    def _loggers(self) -> list[Any]:
+        return [_stat_logger(self)]
 
-    # Start and end ---------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    def _start(self) -> None:
-        with _starting, warnings.catch_warnings():
-            if not self._verbose:
-                warnings.simplefilter("ignore")
-            self._start_alone()
-
-    def _start_alone(self) -> None:
-        fast = self._set_environment()
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
-
-        args: dict[str, Any] = {"model": self._path, "scheduling_policy": "priority"}
-        args["use_tqdm_on_load"] = self._verbose
-        if fast:
-            # vLLM 0.32 on the CPU dies when the prompt of a seeded request is cut into chunks.
-            args |= {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False}
-        if not _streams_by_request():
-            # A delta for each token of 300 chains at once floods this process (H200, vLLM 0.26):
-            # the engine ran ahead, and probes were answered when their chain had ended.
-            args["stream_interval"] = _STREAM_INTERVAL
-        _register_llama(self._path)
-        args |= self._args
-        config = AsyncEngineArgs(disable_log_stats=True, **args).create_engine_config()
-        if fast:
-            # vLLM asks for spawn on the CPU; a forked engine process inherits the imports (10 s).
-            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-        with _ready_to_fork() if fast else nullcontext():
-            self._llm = AsyncLLM.from_vllm_config(
-                config, stat_loggers=[_stat_logger(self)], disable_log_stats=True
-            )
-        self._tokenizer = self._llm.get_tokenizer()
+    def _opened(self, config: Any) -> None:
         self._end = set(_end_tokens(self._llm, self._tokenizer))
-        self.context = config.model_config.max_model_len
         self.block = config.cache_config.block_size
-
-    def _set_environment(self) -> bool:
-        """Set what vLLM and torch read at import; whether to start fast."""
-        path = Path(self._path)
-        defaults = {"VLLM_NO_USAGE_STATS": "1"}
-        if not self._verbose:
-            # The first lines come before vLLM has set up its logger.
-            if "VLLM_LOGGING_LEVEL" not in os.environ:
-                logging.getLogger("vllm").setLevel(logging.ERROR)
-            defaults |= {"VLLM_LOGGING_LEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-        if path.is_dir():
-            defaults["HF_HUB_OFFLINE"] = "1"
-        _set_defaults(defaults)
-        if _has_gpu():
-            # Not without torch.compile: prefill beside decoding fell from 16,000 to 10,000 tokens/s.
-            _set_defaults({"VLLM_WORKER_MULTIPROC_METHOD": "spawn"})
-            return False
-        weights = sum(p.stat().st_size for p in path.glob("*.safetensors"))
-        fast = self._fast_start
-        if fast is None:
-            fast = path.is_dir() and weights < SMALL_MODEL
-        if fast:
-            _set_defaults(FAST_START)
-            if (dynamo := sys.modules.get("torch._dynamo")) is not None:
-                dynamo.config.disable = True  # it has read its environment already
-        return fast
-
-    async def _shut_down(self) -> None:
-        self._llm.shutdown()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=5) if tasks else None
-
-    async def _there(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run on the engine's loop, wait on this one."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     # Generating ------------------------------------------------------------------------------
 
@@ -198,9 +73,7 @@ class VllmEngine:
         check_fits(request, self.context)
         box = Mailbox()
         name = self._active[request] = f"{request.program or 'r'}-{next(self._serial)}"
-        pump: Future[None] = asyncio.run_coroutine_threadsafe(
-            self._pump(request, name, box), self._loop
-        )
+        pump = self._own.submit(self._pump(request, name, box))
         try:
             async for delta in box.read():
                 yield delta
@@ -252,7 +125,7 @@ class VllmEngine:
     async def abort(self, request: Request) -> None:
         """End one request and keep what it has; see `Engine.abort`."""
         if (name := self._active.get(request)) is not None:
-            await self._there(self._abort(request, name))
+            await self._own.run(self._abort(request, name))
 
     async def _abort(self, request: Request, name: str) -> None:
         # An abort that comes before vLLM has taken the request in is lost: ask until it is gone.
@@ -262,84 +135,19 @@ class VllmEngine:
 
     # Text and load ---------------------------------------------------------------------------
 
-    async def encode(self, text: str) -> list[int]:
-        """Token ids of plain text."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
-
     async def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids."""
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
         """Token ids of a chat, by the model's template; `thinking` is its `enable_thinking`."""
-        if not getattr(self._tokenizer, "chat_template", None):
-            raise ConfigError(f"model {self.model!r} has no chat template: its folder needs one")
-        text = self._tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+        return await self.encode(
+            self._template(messages, add_generation_prompt=True, enable_thinking=thinking)
         )
-        return await self.encode(text)
 
     async def load(self) -> Load:
         """As vLLM reported after its last step."""
         return self._load
-
-
-def _find(model: str) -> str:
-    if model in BUNDLED:
-        return str(BUNDLED[model]())
-    if Path(model).is_dir():
-        return model
-    is_path = model.startswith((".", "/", "~")) or "/" not in model
-    if is_path or Path(model).exists():
-        raise UnknownName("model (not a folder)", model, BUNDLED)
-    return model
-
-
-def _has_gpu() -> bool:
-    """Whether torch finds a GPU; its CPU build is not asked.
-
-    To ask is to import it, which on the CPU has to wait until its environment is set.
-    """
-    if version("torch").endswith("+cpu"):
-        return False
-    import torch
-
-    return bool(torch.cuda.is_available())
-
-
-def _set_defaults(environment: Mapping[str, str]) -> None:
-    for key, value in environment.items():
-        os.environ.setdefault(key, value)
-
-
-@contextmanager
-def _ready_to_fork() -> Iterator[None]:
-    """Let torch use one thread, also where it was imported before its environment was set.
-
-    What is forked meanwhile keeps this. With more threads OpenMP hangs in a forked process.
-    """
-    import torch
-
-    # Nobody else asks the system for AMX before the first attention, if that is for a single
-    # token: the engine process then dies of an illegal instruction.
-    if torch.cpu._is_amx_tile_supported():
-        torch.cpu._init_amx()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _register_llama(path: str) -> None:
-    """Spare vLLM the look at its model class in a process of its own: 14 s at the first start."""
-    config = Path(path) / "config.json"
-    if config.is_file() and '"LlamaForCausalLM"' in config.read_text():
-        from vllm import ModelRegistry
-        from vllm.model_executor.models.llama import LlamaForCausalLM
-
-        ModelRegistry.register_model("LlamaForCausalLM", LlamaForCausalLM)
 
 
 def _end_tokens(llm: Any, tokenizer: Any) -> list[int]:

@@ -2,23 +2,51 @@
 
 from dynasor_graph.executor.accounts import account, open_account
 from dynasor_graph.executor.context import Context, resolve
+from dynasor_graph.executor.growth import Plan, grow_level
 from dynasor_graph.executor.program import Program, program
+from dynasor_graph.executor.rolling import Rolling
+from dynasor_graph.executor.search import (
+    Judged,
+    Search,
+    Searching,
+    Step,
+    Stepper,
+    begin_search,
+    conclude,
+    elect,
+)
 from dynasor_graph.executor.state import Branch, Reasoning, begin, decide
 from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.think import ProbeRow, Probing, Thought, think
+from dynasor_graph.executor.tree import Node, Tree
+from dynasor_graph.executor.window import first_decision
 
 __all__ = [
     "Branch",
     "Context",
+    "Judged",
+    "Node",
+    "Plan",
     "ProbeRow",
     "Probing",
     "Program",
     "Reasoning",
+    "Rolling",
+    "Search",
+    "Searching",
+    "Step",
+    "Stepper",
     "Tally",
     "Thought",
+    "Tree",
     "account",
     "begin",
+    "begin_search",
+    "conclude",
     "decide",
+    "elect",
+    "first_decision",
+    "grow_level",
     "open_account",
     "program",
     "resolve",

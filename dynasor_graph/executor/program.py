@@ -31,6 +31,7 @@ from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.tasks import BranchTasks
 from dynasor_graph.executor.window import Launch, Window
 from dynasor_graph.policies import Decision, Progress
+from dynasor_graph.reward import Partial, Reward, score
 from dynasor_graph.types import JSON, Completion, Message, Request, StopReason, Verdict
 
 __all__ = ["Program", "program", "prompt_usage"]
@@ -101,18 +102,22 @@ class Program(Generic[C]):
             raise PromptTooLong(prompt, self.engine.context)
         return room
 
-    async def sample(self, width: int) -> list[Branch]:
+    async def sample(self, width: int, *, reward: Reward | None = None) -> list[Branch]:
         """Sample branches of the question, up to `width` over all rounds, until the round is over.
 
         The round is over when the policy is certain, when it wants a new round, when the width is
         reached, or when the budget is spent.
+
+        Args:
+            width: Most branches.
+            reward: Judges each branch that has finished.
         """
         prompt = await self.prompt()
         most = self.room(len(prompt))
         cap = min(width, self.settings.budget.branches or width)
 
         def launch(index: int, grant: Grant) -> Awaitable[Branch]:
-            return self._sample_one(index, prompt, grant.tokens)
+            return self._sample_one(index, prompt, grant.tokens, reward)
 
         return await self.run(launch, tokens=most, cap=cap)
 
@@ -204,7 +209,9 @@ class Program(Generic[C]):
 
     # One branch --------------------------------------------------------------------------------
 
-    async def _sample_one(self, index: int, prompt: tuple[int, ...], tokens: int) -> Branch:
+    async def _sample_one(
+        self, index: int, prompt: tuple[int, ...], tokens: int, reward: Reward | None
+    ) -> Branch:
         started = self._clock()
         whole = await self.in_flight.complete(self.request(prompt, tokens, index))
         finished = whole.finish_reason != "terminated"
@@ -228,12 +235,29 @@ class Program(Generic[C]):
         )
         if self.settings.keep_tokens:
             branch["token_ids"] = whole.token_ids
+        if reward is not None and finished:
+            partial = Partial(
+                question=self.question,
+                prompt=prompt,
+                tokens=tuple(whole.token_ids),
+                text=whole.text,
+                ended=True,
+            )
+            (judged,) = await score(reward, [partial])
+            branch["reward"] = round(judged.value, 6)
+            branch["usage"] = (usage + Usage(reward=judged.computed)).lines()
         return branch
 
     def request(
-        self, prompt: tuple[int, ...], tokens: int, index: int, *, chunk: int = 0
+        self,
+        prompt: tuple[int, ...],
+        tokens: int,
+        index: int,
+        *,
+        chunk: int = 0,
+        stop: tuple[str, ...] | None = None,
     ) -> Request:
-        """A request with this program's sampling.
+        """A request with this program's sampling; `stop` takes the place of its stop texts.
 
         Each branch draws its own seed, whichever round it is in: policies see the same branches.
         """
@@ -247,7 +271,7 @@ class Program(Generic[C]):
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
-            stop=sampling.stop,
+            stop=sampling.stop if stop is None else stop,
             seed=seed,
             chunk=chunk,
             logprobs=self.wants_logprobs,

@@ -18,8 +18,9 @@ class Branch(TypedDict):
     """One path that an algorithm took.
 
     `index` counts the program's branches in order of launch. `text` is dropped from branches that
-    were terminated, to keep checkpoints small. `logprob` is the mean per token. `token_ids` are there
-    only on the way to a trace that asks for them (`Context.keep_tokens`).
+    were terminated, to keep checkpoints small. `logprob` is the mean per token. `reward` is there where
+    a reward judged the whole path. `token_ids` are there only on the way to a trace that asks for them
+    (`Context.keep_tokens`).
     """
 
     index: int
@@ -31,6 +32,7 @@ class Branch(TypedDict):
     logprob: float | None
     seconds: float
     usage: dict[str, int]
+    reward: NotRequired[float]
     token_ids: NotRequired[list[int]]
 
 

@@ -22,6 +22,7 @@ class Tally:
         self._voters: list[Branch] = []
         self._counts: dict[int, int] = {}  # votes of each class as it was numbered when they came
         self._tokens = 0  # of finished branches
+        self._rewards: list[float] = []
 
     @classmethod
     async def of(cls, branches: Iterable[Branch]) -> Self:
@@ -37,6 +38,8 @@ class Tally:
         if branch["finish"] == "terminated":
             return
         self._tokens += branch["tokens"]
+        if "reward" in branch:
+            self._rewards.append(branch["reward"])
         if branch["answer"] is None:
             self.empty += 1
             return
@@ -56,6 +59,11 @@ class Tally:
         return self._tokens / self.finished if self.finished else 0.0
 
     @property
+    def rewards(self) -> tuple[float, ...]:
+        """Rewards of the finished branches that a reward judged, in order."""
+        return tuple(self._rewards)
+
+    @property
     def votes(self) -> tuple[int, ...]:
         """Votes of each distinct answer, most first; of equals the earlier seen first."""
         # One step a distinct answer, not one a branch: this is asked at every branch that ends.
@@ -73,6 +81,10 @@ class Tally:
         best = ranking[0][0]
         roots = (self._grouping.root(number) for number in self._classes)
         return next(b for b, root in zip(self._voters, roots, strict=True) if root == best)
+
+    def best(self) -> Branch | None:
+        """The branch with an answer and the highest reward; of equals the earliest."""
+        return max(self._voters, key=lambda branch: branch.get("reward", 0.0), default=None)
 
     def _ranking(self, weight: Callable[[Branch], float]) -> list[tuple[int, float]]:
         sums: dict[int, float] = {}

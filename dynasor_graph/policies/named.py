@@ -32,13 +32,15 @@ PRESETS: dict[str, Rule] = {
     "mcts-asdiv": Certaindex(threshold=None, reward_threshold=0.4, reward="mean", at=3),
     "rebase-gsm8k": Certaindex(threshold=0.85, reward_threshold=0.99, reward="max", at=16),
     "rebase-math": Certaindex(threshold=0.75, at=16),
+    "judged": Certaindex(threshold=0.7, reward_threshold=0.9, reward="max", at=5),
     "cot-mild": ProbeConsistency(window=8),
     "cot-low": ProbeConsistency(window=5),
     "cot-mid": ProbeConsistency(window=3),
     "cot-high": ProbeConsistency(window=2),
 }
 """The paper's Table 3, and its code's effort levels for chains of thought (window = consecutive
-equal answers; the interval belongs to the algorithm)."""
+equal answers; the interval belongs to the algorithm). "judged" is ours, for searches of a small width:
+five solutions agree, and at least one of them is judged to be right."""
 
 
 def summary(rule: type[Rule]) -> str:

@@ -1,0 +1,68 @@
+"""Beam search: of all steps keep the best few, and let each have as many children."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from pydantic import Field
+
+from dynasor_graph.executor import (
+    Node,
+    Search,
+    Searching,
+    Tree,
+    begin_search,
+    conclude,
+    decide,
+    grow_level,
+    program,
+)
+from dynasor_graph.types import JSON
+
+__all__ = ["Beam", "graph", "plan"]
+
+
+class Beam(Search):
+    """Settings of beam search. Its knob is the number of solutions."""
+
+    width: int = Field(16, ge=1, description="the knob's cap: most solutions")
+    children: int = Field(4, ge=1, description="children of each step that is kept")
+
+
+def plan(tree: Tree, frontier: list[Node], slots: int, *, children: int) -> list[int]:
+    """The parents of the next level: the best steps, `children` times each, `slots` in all."""
+    ranked = sorted(frontier, key=lambda node: -node["reward"])
+    kept = ranked[: math.ceil(slots / children)]
+    dealt = [node["id"] for node in kept for _ in range(children)]
+    # Where fewer steps are left than are to be kept, the best of them get what is over.
+    return (dealt * math.ceil(slots / len(dealt)))[:slots]
+
+
+async def expand(state: Searching, runtime: Runtime[Beam]) -> JSON:
+    """One round: one level of the tree, or the first of another tree."""
+    async with program(state, runtime, Beam) as p:
+        best = partial(plan, children=p.settings.children)
+        return await grow_level(p, state, best, p.settings.width)
+
+
+async def answer(state: Searching, runtime: Runtime[Beam]) -> JSON:
+    """The vote of all solutions."""
+    async with program(state, runtime, Beam) as p:
+        return await conclude(p, state)
+
+
+graph = (
+    StateGraph(Searching, context_schema=Beam)
+    .add_node("begin", begin_search)
+    .add_node(expand)
+    .add_node(answer)
+    .add_edge(START, "begin")
+    .add_edge("begin", "expand")
+    .add_conditional_edges(
+        "expand", decide, {"branch": "expand", "continue": "expand", "terminate": "answer"}
+    )
+    .add_edge("answer", END)
+)
