@@ -1,7 +1,8 @@
 """Trace: what each program did, as JSON lines, one file a run: write and read.
 
 The first line says `{"event": "trace", "schema": 1}`. Then come, interleaved as they happened, for
-each program: `program` (question and settings), `branch`, `probe`, `decision`, `answer`, `result`.
+each program: `program` (question and settings), `branch`, `step`, `probe`, `decision`, `answer`,
+`result`.
 Every line but the first names its program, and `t`, the seconds since that program began.
 """
 
@@ -82,6 +83,7 @@ class ProgramTrace:
         program: Its name.
         start: The `program` event: question, gold, algorithm, model, settings.
         branches: The `branch` events, in the order in which they finished.
+        steps: The `step` events of a search, in order.
         probes: The `probe` events, in order.
         decisions: The `decision` events, in order.
         answers: The `answer` events: what a stopped chain was made to say.
@@ -91,6 +93,7 @@ class ProgramTrace:
     program: str
     start: JSON = field(default_factory=dict)
     branches: list[JSON] = field(default_factory=list)
+    steps: list[JSON] = field(default_factory=list)
     probes: list[JSON] = field(default_factory=list)
     decisions: list[JSON] = field(default_factory=list)
     answers: list[JSON] = field(default_factory=list)
@@ -103,6 +106,8 @@ class ProgramTrace:
                 self.__init__(self.program, start=event)  # type: ignore[misc]
             case "branch":
                 self.branches.append(event)
+            case "step":
+                self.steps.append(event)
             case "probe":
                 self.probes.append(event)
             case "decision":

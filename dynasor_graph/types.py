@@ -72,6 +72,8 @@ class Request:
     Attributes:
         tokens: The prompt as token ids; text is never re-tokenised on the way.
         max_tokens: Most tokens to generate, >= 1.
+        stop: Texts that end it; the last token of such a text is among its tokens, not in its text.
+        stop_token_ids: Tokens that end it; likewise.
         chunk: Tokens between two deltas; 0 gives one delta, at the end: cheapest where nobody
             looks mid-way.
         priority: Lower goes first, as in vLLM.
@@ -85,6 +87,7 @@ class Request:
     top_p: float = 1.0
     top_k: int = 0
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     seed: int | None = None
     chunk: int = 0
     priority: int = 0

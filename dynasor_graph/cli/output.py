@@ -182,7 +182,7 @@ class RunProgress:
             case "result":
                 self._running.discard(event["program"])
                 self._saved += (event.get("decision") or {}).get("saved", 0)
-            case "branch":
+            case "branch" | "step":
                 usage = event["usage"]
                 self._tokens += sum(usage.get(k, 0) for k in ("main", "terminated", "probe"))
             case "answer":

@@ -194,6 +194,7 @@ class FakeEngine:
 def _script(reply: bytes, request: Request) -> tuple[list[int], int, FinishReason]:
     """The tokens that a reply makes, how many of them are its text, and why it ends."""
     stops = [stop.encode() for stop in request.stop]
+    stops += [bytes([token]) for token in request.stop_token_ids if token < END]
     end, stop = min(((reply.find(s) + len(s), s) for s in stops if s in reply), default=(0, b""))
     if stop and end <= request.max_tokens:
         return list(reply[:end]), end - len(stop), "stop"

@@ -150,6 +150,7 @@ class OpenAIEngine:
                 "priority": request.priority,
                 "stream_interval": request.chunk or _UNSEEN,
                 "top_k": request.top_k,
+                "stop_token_ids": list(request.stop_token_ids),
             },
         )
         if request.logprobs:
@@ -157,14 +158,14 @@ class OpenAIEngine:
         async with stream:
             async for event in stream:
                 if event.choices:
-                    reading.add(self._delta(event.choices[0]), event.choices[0].logprobs)
+                    reading.add(self._delta(event.choices[0], request), event.choices[0].logprobs)
                 if event.usage is not None and event.usage.prompt_tokens_details is not None:
                     reading.cached = event.usage.prompt_tokens_details.cached_tokens or 0
         if reading.reason is None:
             raise EngineDied(f"{self._server.root} ended the stream without a finish reason")
         reading.end(reading.reason)
 
-    def _delta(self, choice: Any) -> Delta:
+    def _delta(self, choice: Any, request: Request) -> Delta:
         ids = getattr(choice, "token_ids", None)
         if ids is None and choice.text:
             raise EngineRefused(
@@ -175,9 +176,10 @@ class OpenAIEngine:
         reason: FinishReason | None = None
         if choice.finish_reason is not None:
             reason = "length" if choice.finish_reason == "length" else "stop"
-        # Where no stop string is behind it, "stop" means an end-of-text token, which is last.
+        # Where nothing that was asked for is behind it, "stop" means an end-of-text token, the last.
         stopped_by = getattr(choice, "stop_reason", None)
-        ended = reason == "stop" and ids and not isinstance(stopped_by, str)
+        asked = isinstance(stopped_by, str) or stopped_by in request.stop_token_ids
+        ended = reason == "stop" and ids and not asked
         return Delta(
             token_ids=tuple(ids[:-1] if ended else ids),
             text=choice.text or "",

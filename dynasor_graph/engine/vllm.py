@@ -176,6 +176,7 @@ def _sampling_params(request: Request) -> Any:
         top_p=request.top_p,
         top_k=request.top_k,
         stop=list(request.stop),
+        stop_token_ids=list(request.stop_token_ids),
         seed=request.seed,
         logprobs=0 if request.logprobs else None,
         output_kind=RequestOutputKind.DELTA if request.chunk else RequestOutputKind.FINAL_ONLY,

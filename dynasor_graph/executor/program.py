@@ -249,15 +249,9 @@ class Program(Generic[C]):
         return branch
 
     def request(
-        self,
-        prompt: tuple[int, ...],
-        tokens: int,
-        index: int,
-        *,
-        chunk: int = 0,
-        stop: tuple[str, ...] | None = None,
+        self, prompt: tuple[int, ...], tokens: int, index: int, *, chunk: int = 0
     ) -> Request:
-        """A request with this program's sampling; `stop` takes the place of its stop texts.
+        """A request with this program's sampling.
 
         Each branch draws its own seed, whichever round it is in: policies see the same branches.
         """
@@ -271,7 +265,7 @@ class Program(Generic[C]):
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
-            stop=sampling.stop if stop is None else stop,
+            stop=sampling.stop,
             seed=seed,
             chunk=chunk,
             logprobs=self.wants_logprobs,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from langgraph.types import Overwrite
@@ -54,7 +55,8 @@ class Judged(Context):
 class Search(Judged):
     """The settings of searches that go step by step."""
 
-    step_ends: tuple[str, ...] = Field(("\n",), min_length=1, description="texts that end a step")
+    step_ends: tuple[str, ...] = Field(("\n",), description="texts that end a step")
+    step_end_ids: tuple[int, ...] = Field((), description="token ids that end a step")
     step_tokens: int = Field(256, ge=1, description="most tokens of a step; a longer one is cut")
     depth: int = Field(25, ge=1, description="most steps of a solution (Rebase's code: 25)")
 
@@ -148,8 +150,11 @@ class Stepper:
         p, started = self.p, self.p.seconds
         before = self.tree.tokens(parent) if rest_of is None else rest_of
         so_far = self.prompt + tuple(before)
-        stop = p.settings.step_ends if rest_of is None else ()
-        made = await p.in_flight.complete(p.request(so_far, tokens, id_, stop=stop))
+        request = p.request(so_far, tokens, id_)
+        if rest_of is None:
+            s = p.settings
+            request = replace(request, stop=s.step_ends, stop_token_ids=s.step_end_ids)
+        made = await p.in_flight.complete(request)
         stopped = made.finish_reason == "terminated"
         usage = prompt_usage(so_far, made) + Usage(
             main=0 if stopped else made.tokens, terminated=made.tokens if stopped else 0

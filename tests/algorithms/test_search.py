@@ -146,6 +146,13 @@ async def test_steps_that_never_end_are_cut(algorithm: str):
     assert all(len(branch["text"]) <= 100 for branch in state["branches"])
 
 
+async def test_a_step_may_end_with_a_token_id():
+    by_text, _ = await search("rebase", width=4)
+    by_token, _ = await search("rebase", width=4, step_ends=(), step_end_ids=(ord("\n"),))
+
+    assert by_token["nodes"] == by_text["nodes"]
+
+
 @pytest.mark.parametrize("algorithm", SEARCHES)
 def test_the_drawing_shows_the_verdicts(algorithm: str):
     drawn = ALGORITHMS[algorithm].compile().get_graph().draw_mermaid()
@@ -238,7 +245,6 @@ async def test_a_reward_that_fails_fails_its_question_alone(
         pytest.param("mcts", {"iterations": 0}, "iterations: .* greater", id="iterations"),
         pytest.param("mcts", {"exploration": -1}, "exploration: .* greater", id="exploration"),
         pytest.param("rebase", {"softmax_temperature": 0}, "softmax_temperature", id="softmax"),
-        pytest.param("dvts", {"step_ends": ()}, "step_ends: .* at least 1", id="step_ends"),
         pytest.param("rebase", {"vote": "loudest"}, "vote: .*'weighted'", id="vote"),
         pytest.param("rebase", {"policy": "probe-consistency"}, "looks at probes", id="policy"),
     ],

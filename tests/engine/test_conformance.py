@@ -143,6 +143,20 @@ async def test_an_empty_answer_is_one_token_that_is_not_shown(
     assert (only.count, only.token_ids, only.text, only.finish_reason) == (1, (), "", "stop")
 
 
+async def test_a_stop_token_ends_the_answer_and_is_among_its_tokens(
+    engine: Engine, prompt: tuple[int, ...]
+) -> None:
+    whole = await complete(engine, greedy(prompt, 100))
+    stop = whole.token_ids[20]
+    done = await complete(engine, greedy(prompt, 100, stop_token_ids=(stop,)))
+    assert done.finish_reason == "stop"
+    assert done.token_ids == whole.token_ids[: whole.token_ids.index(stop) + 1]
+    assert done.tokens == len(done.token_ids)
+    assert not done.at_end
+    ended = await complete(engine, greedy(prompt, 1000))
+    assert ended.at_end
+
+
 @pytest.mark.parametrize("chunk", [0, 4])
 async def test_a_stop_text_ends_the_answer_and_is_left_out_of_its_text(
     engine: Engine, prompt: tuple[int, ...], chunk: int

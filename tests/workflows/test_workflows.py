@@ -24,9 +24,10 @@ from typing_extensions import TypedDict
 
 import dynasor_graph as dg
 from dynasor_graph.engine import forget
+from dynasor_graph.reward import forget_reward
 from dynasor_graph.types import JSON
 from tests.executor.stage import THINKING, Thinker, books_balance, is_probe, registered
-from workflows import cot, self_consistency, tutor
+from workflows import cot, rebase, self_consistency, tutor
 
 # Importing a workflow registers its engine for the whole process: here no server answers.
 forget("default")
@@ -109,6 +110,27 @@ async def test_a_built_in_algorithm_answers(graph: Any, thinks: bool):
     assert state["stop_reason"] == "certain"
     assert all((THINKING in prompt) is thinks for prompt in engine.prompts)
     await books_balance(engine, state)
+
+
+async def test_rebase_answers_with_the_reward_that_is_registered():
+    def model(prompt: str, request: dg.Request) -> str:
+        return "\\boxed{4}" if prompt.endswith("2 + 2\n") else "2 + 2\n\\boxed{4}"
+
+    judged: list[dg.Partial] = []
+
+    def reward(partial: dg.Partial) -> float:
+        judged.append(partial)
+        return 0.995
+
+    with default(dg.FakeEngine(model)):
+        dg.register_reward("default", dg.FunctionReward(reward))
+        try:
+            state = await rebase.graph.compile().ainvoke({"question": "What is 2 + 2?"})
+        finally:
+            forget_reward("default")
+    assert (state["answer"], state["stop_reason"]) == ("4", "certain")
+    assert len(state["branches"]) == 16, "the detection width of the paper's preset"
+    assert {partial.ended for partial in judged} == {False, True}
 
 
 async def test_a_sure_tutor_answers_from_its_samples_alone():
@@ -333,7 +355,7 @@ async def test_a_lesson_on_the_terminal(capsys: pytest.CaptureFixture[str]):
 def test_every_workflow_is_named_for_the_server():
     files = {row["path"].partition(":")[0] for row in NAMED["graphs"].values()}
     assert files == {f"./{path.name}" for path in FOLDER.glob("*.py")}
-    assert set(NAMED["graphs"]) == {"self_consistency", "cot", "tutor"}
+    assert set(NAMED["graphs"]) == {"self_consistency", "cot", "rebase", "tutor"}
 
 
 def test_the_server_is_told_to_install_this_project():
