@@ -15,10 +15,12 @@ from dynasor_graph.executor.search import (
     conclude,
     elect,
 )
+from dynasor_graph.executor.simulate import Simulations
 from dynasor_graph.executor.state import Branch, Reasoning, begin, decide
 from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.think import ProbeRow, Probing, Thought, think
 from dynasor_graph.executor.tree import Node, Tree
+from dynasor_graph.executor.uct import Simulation
 from dynasor_graph.executor.window import first_decision
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "Rolling",
     "Search",
     "Searching",
+    "Simulation",
+    "Simulations",
     "Step",
     "Stepper",
     "Tally",

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from dynasor_graph.algorithms.mcts import ROOT, Simulation, Values, uct
 from dynasor_graph.engine import FakeEngine
 from dynasor_graph.executor import Node, Tree
+from dynasor_graph.executor.uct import ROOT, Simulation, Values, uct
 from dynasor_graph.types import JSON
 from tests.algorithms.climbing import climb, search
 
