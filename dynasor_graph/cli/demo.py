@@ -48,8 +48,9 @@ def demo(
     from dynasor_graph.demo import plans_for
 
     plans = plans_for([name.strip() for name in algorithms.split(",") if name.strip()])
-    opened = o.engine_of(engine, model, url, engine_arg)
-    judge = o.reward_of({plan.algorithm for plan in plans}, reward, opened)
+    judged = o.is_judged({plan.algorithm for plan in plans})
+    opened = o.engine_of(engine, model, url, engine_arg, judged=judged)
+    judge = o.reward_of(reward, opened) if judged else None
     arms = asyncio.run(_demo(plans, (questions, seed), (opened, judge), output))
     rows = compare(arms)
     about = {

@@ -150,10 +150,26 @@ def _put(settings: dict[str, Any], path: list[str], text: str) -> None:
     settings[path[-1]] = value
 
 
+BESIDE_REWARD = 0.75
+"""The generator's share of a GPU's memory where a reward model has to fit beside it."""
+
+
 def engine_of(
-    engine: str | None, model: str, url: str | None, arguments: list[str] | None = None
+    engine: str | None,
+    model: str,
+    url: str | None,
+    arguments: list[str] | None = None,
+    *,
+    judged: bool = False,
 ) -> Engine:
     """The engine that these options ask for, not yet open.
+
+    Args:
+        engine: Its kind.
+        model: Its model.
+        url: Its address, if it is a server.
+        arguments: What else it is told, as key=value.
+        judged: Whether a reward model is to run beside it.
 
     Raises:
         ConfigError: They contradict each other, or there is no such engine or argument.
@@ -167,24 +183,34 @@ def engine_of(
         if not equals:
             raise ConfigError(f"--engine-arg takes key=value, got {pair!r}")
         _put(given, [name.strip().replace("-", "_")], value)
+    if judged and kind == "vllm" and Path("/dev/nvidiactl").exists():
+        given.setdefault("gpu_memory_utilization", BESIDE_REWARD)
     key = os.environ.get("DYNASOR_API_KEY")
     if key and kind == "openai":
         given.setdefault("api_key", key)
     return make_engine(kind, model=model, url=url, **given)
 
 
-def reward_of(algorithms: Iterable[str], spec: str, engine: Engine) -> Reward | None:
-    """The reward that these algorithms need, not yet open; None if none of them needs one.
+def is_judged(algorithms: Iterable[str]) -> bool:
+    """Whether any of these algorithms needs a reward.
 
     Raises:
-        ConfigError: There is no such model or algorithm.
+        UnknownName: There is no such algorithm.
     """
     from dynasor_graph.algorithms import find_algorithm
     from dynasor_graph.executor import Judged
+
+    return any(issubclass(find_algorithm(name).settings, Judged) for name in algorithms)
+
+
+def reward_of(spec: str, engine: Engine) -> Reward:
+    """The reward that this option asks for, not yet open.
+
+    Raises:
+        ConfigError: There is no such model.
+    """
     from dynasor_graph.reward import FunctionReward, open_reward
 
-    if not any(issubclass(find_algorithm(name).settings, Judged) for name in algorithms):
-        return None
     if engine.model == "fake":
         return FunctionReward(lambda partial: 0.5, name="fake")
     return open_reward(spec)

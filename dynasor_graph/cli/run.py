@@ -82,8 +82,9 @@ def run(
     for message in broken:
         warn(f"left out: {message}")
     context = configure(algorithm, **settings)
-    opened = o.engine_of(engine, model, url, engine_arg)
-    judge = o.reward_of([algorithm], reward, opened)
+    judged = o.is_judged([algorithm])
+    opened = o.engine_of(engine, model, url, engine_arg, judged=judged)
+    judge = o.reward_of(reward, opened) if judged else None
     identity = {
         "algorithm": algorithm,
         "model": f"{engine or 'auto'}:{url or ''}:{model}",

@@ -58,8 +58,9 @@ def solve(
     )
     asked = Question(id="question", text=question)  # mistakes show before the model loads
     configure(algorithm, **settings)
-    opened = o.engine_of(engine, model, url, engine_arg)
-    judge = o.reward_of([algorithm], reward, opened)
+    judged = o.is_judged([algorithm])
+    opened = o.engine_of(engine, model, url, engine_arg, judged=judged)
+    judge = o.reward_of(reward, opened) if judged else None
     result = asyncio.run(_solve(asked, algorithm, opened, judge, settings, quiet=json_out))
     if json_out:
         row = {"algorithm": algorithm, **result.to_json()}

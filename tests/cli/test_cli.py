@@ -232,6 +232,44 @@ def test_demo_compares_policies_at_the_same_cap(tmp_path: Path, capfd: pytest.Ca
     assert len(list(tmp_path.glob("*.trace.jsonl"))) == 5
 
 
+def test_demo_shows_searches_next_to_voting(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    names = "rebase,mcts,best_of_n,beam,dvts,particle_filter"
+    arguments = ["demo", "--questions", "3", "-e", "fake", "-o", str(tmp_path), "--json"]
+    assert call(*arguments, "--algorithms", names) == 0
+    rows = json.loads(capfd.readouterr().out)["rows"]
+    assert [row["algorithm"] for row in rows] == [name for name in names.split(",") for _ in "ab"]
+    assert "mcts-gsm8k" in {row["policy"] for row in rows}
+    assert len(list(tmp_path.glob("*.trace.jsonl"))) == 12
+
+
+def test_a_search_is_run_and_gone_on_with(questions: Path, capfd: pytest.CaptureFixture[str]):
+    output = questions.with_name("out.jsonl")
+    command = ["run", str(questions), "-e", "fake", "-o", str(output), "-a", "rebase"]
+    assert call(*command, "--total-tokens", "2000") == 0
+    assert call(*command, "--resume") == 0
+    before = output.read_text()
+    assert call(*command, "--resume", "--reward", "another") == 2
+    assert "belongs to another run" in capfd.readouterr().err
+    assert output.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--reward", "nowhere"], "unknown model (not a folder) 'nowhere'", id="model"),
+        pytest.param(["--set", "reward=x"], "use the option --reward instead", id="set"),
+        pytest.param(["--set", "width=0"], "width: Input should be greater", id="width"),
+        pytest.param(["--set", "vote=loud"], "vote: Input should be 'weighted'", id="vote"),
+    ],
+)
+def test_mistakes_in_a_search_are_named(
+    arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]
+):
+    engine = ["--url", "http://127.0.0.1:9"] if "nowhere" in arguments else ["-e", "fake"]
+    assert call("solve", "q?", "-a", "rebase", *engine, *arguments) == 2
+    assert message in " ".join(capfd.readouterr().err.split())
+
+
 def test_demo_names_the_algorithms_it_has(capfd: pytest.CaptureFixture[str]):
     assert call("demo", "--algorithms", "rebas", "-e", "fake") == 2
     assert "rebas" in capfd.readouterr().err
