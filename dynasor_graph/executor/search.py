@@ -244,6 +244,7 @@ class Stepper:
             cap=self.cap,
             votes=tally.votes,
             empty=tally.empty,
+            order=tally.order,
             rewards=tally.rewards,
             tokens=self.p.ledger.usage.generated,
             mean_tokens=tally.mean_tokens,

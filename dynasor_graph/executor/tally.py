@@ -21,6 +21,7 @@ class Tally:
         self._classes: list[int] = []  # of the branches that have an answer
         self._voters: list[Branch] = []
         self._counts: dict[int, int] = {}  # votes of each class as it was numbered when they came
+        self._order: list[int | None] = []  # classes of all finished branches
         self._tokens = 0  # of finished branches
         self._rewards: list[float] = []
 
@@ -42,9 +43,11 @@ class Tally:
             self._rewards.append(branch["reward"])
         if branch["answer"] is None:
             self.empty += 1
+            self._order.append(None)
             return
         number = await self._grouping.add(branch["answer"])
         self._classes.append(number)
+        self._order.append(number)
         self._voters.append(branch)
         self._counts[number] = self._counts.get(number, 0) + 1
 
@@ -57,6 +60,12 @@ class Tally:
     def mean_tokens(self) -> float:
         """Mean tokens of a finished branch; 0 before the first."""
         return self._tokens / self.finished if self.finished else 0.0
+
+    @property
+    def order(self) -> tuple[int | None, ...]:
+        """The class of each finished branch's answer, in order; None where there is none."""
+        root = self._grouping.root
+        return tuple(None if number is None else root(number) for number in self._order)
 
     @property
     def rewards(self) -> tuple[float, ...]:

@@ -85,6 +85,7 @@ class Window(Rolling[Branch]):
             cap=self._cap,
             votes=tally.votes,
             empty=tally.empty,
+            order=tally.order,
             tokens=self.p.ledger.usage.generated,
             mean_tokens=tally.mean_tokens,
             rewards=tally.rewards,

@@ -50,6 +50,8 @@ class Progress:
         votes: How many finished branches gave each distinct answer, most first; of equals the
             earlier seen first.
         empty: Finished branches without an answer.
+        order: Class number of each finished branch's answer (equal answers share it), in the order in
+            which they finished; None for a branch without one.
         probes: Forced answers, oldest first (chain of thought).
         rewards: Rewards of finished paths, each in [0, 1] (search).
         tokens: Tokens generated so far, of every kind.
@@ -61,6 +63,7 @@ class Progress:
     cap: int
     votes: tuple[int, ...] = ()
     empty: int = 0
+    order: tuple[int | None, ...] = ()
     probes: tuple[Probe, ...] = ()
     rewards: tuple[float, ...] = ()
     tokens: int = 0
