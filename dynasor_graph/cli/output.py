@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from rich.box import SIMPLE_HEAD
@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from dynasor_graph.errors import EngineDied
 from dynasor_graph.results import Result
 from dynasor_graph.types import JSON
 
@@ -125,18 +126,29 @@ async def opening(what: str, work: Callable[[], Awaitable[T]]) -> T:
 @asynccontextmanager
 async def opened(engine: Engine, reward: Reward | None) -> AsyncIterator[None]:
     """Open what a command needs, and close it at the end."""
-    await opening(engine.model or "the server", engine.__aenter__)
     try:
-        if reward is None:
+        async with AsyncExitStack() as stack:
+            await opening(engine.model or "the server", engine.__aenter__)
+            stack.push_async_exit(engine)
+            if reward is not None:
+                await opening(reward.name, reward.__aenter__)
+                stack.push_async_exit(reward)
             yield
-            return
-        await opening(reward.name, reward.__aenter__)
-        try:
-            yield
-        finally:
-            await reward.__aexit__()
-    finally:
-        await engine.__aexit__()
+    except EngineDied:
+        await _unless_interrupted()
+        raise
+
+
+async def _unless_interrupted() -> None:
+    """Ctrl-C ends the engine's process too, and its death may be seen first: it is no failure then.
+
+    Raises:
+        CancelledError: This program was interrupted, or is within half a second.
+    """
+    await asyncio.sleep(0.5)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class RunProgress:

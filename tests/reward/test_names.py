@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any, Self
+from unittest.mock import patch
 
 import pytest
 
@@ -15,6 +16,7 @@ from dynasor_graph.reward import (
     DEFAULT_REWARD,
     FunctionReward,
     forget_reward,
+    names,
     open_reward,
     register_reward,
     reward_named,
@@ -51,8 +53,8 @@ class Broken(Slow):
 @pytest.fixture(autouse=True)
 def _names_are_taken_back() -> Iterator[None]:
     Slow.opened = 0
-    yield
-    forget_reward(NAME)
+    with patch.dict(names._rewards._found, clear=True):
+        yield
 
 
 async def test_an_open_reward_is_found_as_it_is() -> None:
