@@ -68,6 +68,7 @@ docs-serve: install  ## Show the documentation at http://127.0.0.1:8000.
 bench: install  ## Benchmarks that need no GPU.
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.search
 
 clean:  ## Remove what was built; keeps .venv.
 	rm -rf site demo dist build .mypy_cache .ruff_cache .pytest_cache
