@@ -312,7 +312,13 @@ def test_ctrl_c_keeps_what_was_answered_and_resume_goes_on(tmp_path: Path):
     command = [sys.executable, "-m", "dynasor_graph", "run", str(questions), "-o", str(output)]
     command += ["--programs", "4", "-p", "fixed"]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Where the tests run in the background, a shell has them ignore Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     waited = time.monotonic()
     while not (output.exists() and output.read_text().count("\n") >= 2):
@@ -321,7 +327,7 @@ def test_ctrl_c_keeps_what_was_answered_and_resume_goes_on(tmp_path: Path):
         os.sched_yield()
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does: the engine's process gets it too
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "go on with --resume" in err
     assert "Traceback" not in err
     kept = [json.loads(line)["id"] for line in output.read_text().splitlines()]
