@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import Field
 
@@ -14,10 +13,8 @@ from dynasor_graph.executor import (
     Search,
     Searching,
     Tree,
-    begin_search,
-    conclude,
-    decide,
     grow_level,
+    level_graph,
     program,
 )
 from dynasor_graph.types import JSON
@@ -58,21 +55,4 @@ async def expand(state: Searching, runtime: Runtime[DiverseTrees]) -> JSON:
         return await grow_level(p, state, best, p.settings.width)
 
 
-async def answer(state: Searching, runtime: Runtime[DiverseTrees]) -> JSON:
-    """The vote of all solutions."""
-    async with program(state, runtime, DiverseTrees) as p:
-        return await conclude(p, state)
-
-
-graph = (
-    StateGraph(Searching, context_schema=DiverseTrees)
-    .add_node("begin", begin_search)
-    .add_node(expand)
-    .add_node(answer)
-    .add_edge(START, "begin")
-    .add_edge("begin", "expand")
-    .add_conditional_edges(
-        "expand", decide, {"branch": "expand", "continue": "expand", "terminate": "answer"}
-    )
-    .add_edge("answer", END)
-)
+graph = level_graph(DiverseTrees, expand)

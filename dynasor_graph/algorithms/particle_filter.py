@@ -9,7 +9,6 @@ import random
 from collections.abc import Sequence
 from functools import partial
 
-from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import Field
 
@@ -18,10 +17,8 @@ from dynasor_graph.executor import (
     Search,
     Searching,
     Tree,
-    begin_search,
-    conclude,
-    decide,
     grow_level,
+    level_graph,
     program,
 )
 from dynasor_graph.types import JSON
@@ -78,21 +75,4 @@ async def expand(state: Searching, runtime: Runtime[ParticleFilter]) -> JSON:
         return await grow_level(p, state, drawn, p.settings.width)
 
 
-async def answer(state: Searching, runtime: Runtime[ParticleFilter]) -> JSON:
-    """The vote of all solutions."""
-    async with program(state, runtime, ParticleFilter) as p:
-        return await conclude(p, state)
-
-
-graph = (
-    StateGraph(Searching, context_schema=ParticleFilter)
-    .add_node("begin", begin_search)
-    .add_node(expand)
-    .add_node(answer)
-    .add_edge(START, "begin")
-    .add_edge("begin", "expand")
-    .add_conditional_edges(
-        "expand", decide, {"branch": "expand", "continue": "expand", "terminate": "answer"}
-    )
-    .add_edge("answer", END)
-)
+graph = level_graph(ParticleFilter, expand)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import Field
 
@@ -16,10 +15,8 @@ from dynasor_graph.executor import (
     Search,
     Searching,
     Tree,
-    begin_search,
-    conclude,
-    decide,
     grow_level,
+    level_graph,
     program,
 )
 from dynasor_graph.types import JSON
@@ -80,21 +77,4 @@ async def expand(state: Searching, runtime: Runtime[Rebase]) -> JSON:
         return await grow_level(p, state, by_reward, p.settings.width)
 
 
-async def answer(state: Searching, runtime: Runtime[Rebase]) -> JSON:
-    """The vote of all solutions, weighted by their rewards."""
-    async with program(state, runtime, Rebase) as p:
-        return await conclude(p, state)
-
-
-graph = (
-    StateGraph(Searching, context_schema=Rebase)
-    .add_node("begin", begin_search)
-    .add_node(expand)
-    .add_node(answer)
-    .add_edge(START, "begin")
-    .add_edge("begin", "expand")
-    .add_conditional_edges(
-        "expand", decide, {"branch": "expand", "continue": "expand", "terminate": "answer"}
-    )
-    .add_edge("answer", END)
-)
+graph = level_graph(Rebase, expand)

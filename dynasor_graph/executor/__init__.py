@@ -2,7 +2,7 @@
 
 from dynasor_graph.executor.accounts import account, open_account
 from dynasor_graph.executor.context import Context, resolve
-from dynasor_graph.executor.growth import Plan, grow_level
+from dynasor_graph.executor.growth import Plan, grow_level, level_graph
 from dynasor_graph.executor.program import Program, program
 from dynasor_graph.executor.rolling import Rolling
 from dynasor_graph.executor.search import (
@@ -51,6 +51,7 @@ __all__ = [
     "elect",
     "first_decision",
     "grow_level",
+    "level_graph",
     "open_account",
     "program",
     "resolve",

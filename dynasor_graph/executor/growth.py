@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
 from dynasor_graph.budget import Grant, Usage
-from dynasor_graph.executor.program import Program
+from dynasor_graph.executor.program import Program, program
 from dynasor_graph.executor.rolling import Rolling
-from dynasor_graph.executor.search import Scored, Search, Searching, Step, Stepper
+from dynasor_graph.executor.search import (
+    Scored,
+    Search,
+    Searching,
+    Step,
+    Stepper,
+    begin_search,
+    conclude,
+)
+from dynasor_graph.executor.state import decide
 from dynasor_graph.executor.tree import Node, Tree
 from dynasor_graph.executor.window import first_decision
 from dynasor_graph.types import JSON, StopReason
 
-__all__ = ["Plan", "grow_level"]
+__all__ = ["Plan", "grow_level", "level_graph"]
 
 Plan = Callable[[Tree, list[Node], int], Sequence[int]]
 """The tree, the nodes of the frontier, and how many paths are still to be found -> the parents to grow
@@ -111,3 +123,31 @@ def _goes_on(p: Program[Any], stepper: Stepper, frontier: list[int]) -> bool:
 
 def _first(pair: tuple[int, Step]) -> int:
     return pair[0]
+
+
+def level_graph(
+    kind: type[Search], expand: Callable[..., Awaitable[JSON]]
+) -> StateGraph[Any, Any, Any, Any]:
+    """The graph of a search that goes level by level: begin, expand until it is over, answer.
+
+    Args:
+        kind: The settings.
+        expand: One round, by `grow_level`.
+    """
+
+    async def answer(state: Searching, runtime: Runtime[Any]) -> JSON:
+        async with program(state, runtime, kind) as p:
+            return await conclude(p, state)
+
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(Searching, context_schema=kind)
+    return (
+        graph.add_node("begin", begin_search)
+        .add_node("expand", expand)
+        .add_node("answer", answer)
+        .add_edge(START, "begin")
+        .add_edge("begin", "expand")
+        .add_conditional_edges(
+            "expand", decide, {"branch": "expand", "continue": "expand", "terminate": "answer"}
+        )
+        .add_edge("answer", END)
+    )
