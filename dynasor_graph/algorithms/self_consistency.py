@@ -27,7 +27,7 @@ __all__ = ["SelfConsistency", "graph"]
 class SelfConsistency(Context):
     """Settings of self-consistency. Its knob is the number of branches."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"votes"})
+    gives: ClassVar[frozenset[str]] = frozenset({"votes", "order", "lengths", "logprobs"})
 
     branches: int = Field(20, ge=1, description="the knob's cap: most branches (paper, online: 20)")
     vote: Literal["majority", "confidence"] = Field(

@@ -30,7 +30,9 @@ class Context(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gives: ClassVar[frozenset[str]] = frozenset({"votes", "probes", "rewards"})
+    gives: ClassVar[frozenset[str]] = frozenset(
+        {"votes", "order", "lengths", "logprobs", "rewards", "probes", "confidence"}
+    )
     """What the algorithm lets a policy look at."""
 
     engine: str = Field(DEFAULT, description="name of a registered engine")

@@ -275,7 +275,8 @@ class Program(Generic[C]):
     @property
     def wants_logprobs(self) -> bool:
         """Whether log-probabilities are read or recorded; they cost the engine time."""
-        return self.settings.logprobs or getattr(self.settings, "vote", None) == "confidence"
+        voted = getattr(self.settings, "vote", None) == "confidence"
+        return self.settings.logprobs or voted or "logprobs" in self._rule.reads()
 
     # Deciding ----------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ class Tally:
         self._voters: list[Branch] = []
         self._counts: dict[int, int] = {}  # votes of each class as it was numbered when they came
         self._order: list[int | None] = []  # classes of all finished branches
+        self._finished: list[Branch] = []
         self._tokens = 0  # of finished branches
-        self._rewards: list[float] = []
 
     @classmethod
     async def of(cls, branches: Iterable[Branch]) -> Self:
@@ -38,9 +38,8 @@ class Tally:
         self.branches.append(branch)
         if branch["finish"] == "terminated":
             return
+        self._finished.append(branch)
         self._tokens += branch["tokens"]
-        if "reward" in branch:
-            self._rewards.append(branch["reward"])
         if branch["answer"] is None:
             self.empty += 1
             self._order.append(None)
@@ -54,7 +53,7 @@ class Tally:
     @property
     def finished(self) -> int:
         """Branches that came to an end of their own."""
-        return len(self._voters) + self.empty
+        return len(self._finished)
 
     @property
     def mean_tokens(self) -> float:
@@ -70,7 +69,17 @@ class Tally:
     @property
     def rewards(self) -> tuple[float, ...]:
         """Rewards of the finished branches that a reward judged, in order."""
-        return tuple(self._rewards)
+        return tuple(branch["reward"] for branch in self._finished if "reward" in branch)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of the finished branches, in order."""
+        return tuple(branch["tokens"] for branch in self._finished)
+
+    @property
+    def logprobs(self) -> tuple[float | None, ...]:
+        """Mean log-probability of each finished branch, in order; None where it is not known."""
+        return tuple(branch["logprob"] for branch in self._finished)
 
     @property
     def votes(self) -> tuple[int, ...]:

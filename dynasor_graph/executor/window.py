@@ -86,6 +86,8 @@ class Window(Rolling[Branch]):
             votes=tally.votes,
             empty=tally.empty,
             order=tally.order,
+            lengths=tally.lengths,
+            logprobs=tally.logprobs,
             tokens=self.p.ledger.usage.generated,
             mean_tokens=tally.mean_tokens,
             rewards=tally.rewards,

@@ -105,6 +105,10 @@ class EqualWindow(Rule):
     rule: Literal["esc"] = "esc"
     window: int = Field(5, ge=2, description="answers of a window; windows do not overlap")
 
+    def reads(self) -> frozenset[str]:
+        """Votes in their order."""
+        return frozenset({"votes", "order"})
+
     def decide(self, progress: Progress, /) -> Decision:
         """Whenever another window is full."""
         last = progress.order[-self.window :]

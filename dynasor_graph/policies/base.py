@@ -31,11 +31,14 @@ class Probe:
         at: Tokens the chain of thought had when it was probed.
         answer: Class number of the answer (equal answers share it), or None.
         text: The whole response, where hesitation shows.
+        confidence: Probability of the response, the geometric mean over its tokens, in [0, 1]; None
+            if it was not asked for.
     """
 
     at: int
     answer: int | None
     text: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,9 @@ class Progress:
         empty: Finished branches without an answer.
         order: Class number of each finished branch's answer (equal answers share it), in the order in
             which they finished; None for a branch without one.
+        lengths: Tokens of each finished branch, in the same order.
+        logprobs: Mean log-probability of each finished branch's tokens, in the same order; None where
+            it was not asked for.
         probes: Forced answers, oldest first (chain of thought).
         rewards: Rewards of finished paths, each in [0, 1] (search).
         tokens: Tokens generated so far, of every kind.
@@ -64,6 +70,8 @@ class Progress:
     votes: tuple[int, ...] = ()
     empty: int = 0
     order: tuple[int | None, ...] = ()
+    lengths: tuple[int, ...] = ()
+    logprobs: tuple[float | None, ...] = ()
     probes: tuple[Probe, ...] = ()
     rewards: tuple[float, ...] = ()
     tokens: int = 0
@@ -152,7 +160,11 @@ class Rule(BaseModel):
             RULES[str(cls.model_fields["rule"].default)] = cls
 
     def reads(self) -> frozenset[str]:
-        """What the rule looks at, of votes, probes and rewards; empty if at nothing."""
+        """What the rule needs to see of a program; empty if nothing.
+
+        Of `votes` (with `empty` and the knob), `order`, `lengths`, `logprobs`, `rewards`, `probes`, and
+        `confidence` (of probes). A rule that says "votes" alone is given equal verdicts on equal votes.
+        """
         return frozenset({"votes"})
 
     def decide(self, progress: Progress, /) -> Decision:

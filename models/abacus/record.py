@@ -59,6 +59,9 @@ def pack(args: argparse.Namespace) -> None:
         kind = path.name.partition("-")[0]
         for program, recorded in from_trace(path):
             name, question, copy = _origin(path, program)
+            # How long a sample took says something of the recording host alone.
+            samples = tuple(replace(sample, seconds=None) for sample in recorded.samples)
+            recorded = replace(recorded, samples=samples)
             copies = found.setdefault((name, kind), {}).setdefault(question, [])
             copies.append((copy, recorded))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import pytest
 from dynasor_graph.abacus import DATASETS, dataset
 from dynasor_graph.engine import FakeEngine
 from dynasor_graph.questions import Question, read_questions
-from dynasor_graph.recordings import Recorded, Sample, read_recording
+from dynasor_graph.recordings import Probed, Recorded, Sample, read_recording
 from dynasor_graph.runner import Runner
 from dynasor_graph.trace import TraceWriter
 from models.abacus import record
@@ -119,7 +119,7 @@ async def test_the_samples_of_a_run_become_a_recording(tmp_path: Path):
         (right, True): 1,
         ("7", False): 2,
     }
-    assert [one.tokens > 0 for one in found.samples] == [True] * 3
+    assert all(one.tokens for one in found.samples)
 
 
 @pytest.mark.anyio

@@ -14,10 +14,12 @@ import dynasor_graph as dg
 from dynasor_graph.abacus import RECORDED, dataset, recording_path
 from dynasor_graph.errors import InputError
 from dynasor_graph.recordings import (
+    Probed,
     Recorded,
     Sample,
     from_trace,
     read_recording,
+    spelled_equally,
     write_recording,
 )
 from dynasor_graph.runner import Runner
@@ -30,7 +32,12 @@ samples = st.builds(
     tokens=st.integers(0, 10**6),
     correct=st.none() | st.booleans(),
     logprob=st.none() | st.floats(-9, 0).map(lambda value: round(value, 4) + 0.0),
-    probes=st.lists(st.tuples(st.integers(0, 999), st.none() | texts), max_size=3).map(tuple),
+    probes=st.lists(
+        st.builds(Probed, st.integers(0, 999), st.none() | texts, st.none() | st.floats(0, 1)),
+        max_size=3,
+    ).map(tuple),
+    reward=st.none() | st.floats(0, 1).map(lambda value: round(value, 4) + 0.0),
+    seconds=st.none() | st.floats(0, 99).map(lambda value: round(value, 4) + 0.0),
 )
 rows = st.lists(
     st.builds(
@@ -82,6 +89,11 @@ def test_rows_of_other_sources_are_read(path: Path) -> None:
     assert read_recording(path) == [Recorded(id="7", samples=(Sample(None, 3, correct=False),))]
 
 
+def sample(fields: str) -> str:
+    """A line with one sample of these fields."""
+    return '{"id": 1, "samples": [{"answer": "4", ' + fields + "}]}"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -90,6 +102,12 @@ def test_rows_of_other_sources_are_read(path: Path) -> None:
         pytest.param('{"samples": []}', "field 'id' is missing", id="no-id"),
         pytest.param('{"id": 1, "samples": [{"answer": "4"}]}', "'tokens' is missing", id="tokens"),
         pytest.param('{"id": 1, "samples": 3}', "no question with samples", id="samples"),
+        pytest.param(sample('"tokens": -1'), "'tokens' must be a whole number", id="minus"),
+        pytest.param(sample('"tokens": "9"'), "'tokens' must be a whole number", id="text"),
+        pytest.param(sample('"tokens": 9, "correct": 1'), "'correct' must be true", id="verdict"),
+        pytest.param(sample('"tokens": 9, "reward": 7.5'), "'reward' must be in", id="reward"),
+        pytest.param(sample('"tokens": 9, "logprob": "x"'), "'logprob' must be a num", id="logp"),
+        pytest.param('{"id": 1, "samples": [{"answer": [], "tokens": 1}]}', "'answer'", id="list"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -112,6 +130,22 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path) -> None:
         list(from_trace(path))
 
 
+def test_a_torn_gzip_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl.gz"
+    write_recording(path, [Recorded(id=str(i), samples=()) for i in range(99)])
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"r\.jsonl\.gz: not a whole gzip file"):
+        read_recording(path)
+
+
+def test_without_a_verdict_the_answer_is_compared_with_gold(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    samples = [{"answer": answer, "tokens": 9} for answer in (4, "5")]
+    path.write_text(json.dumps({"id": 1, "gold": 4, "samples": samples}))
+    (row,) = read_recording(path)
+    assert [one.correct for one in row.samples] == [True, False]
+
+
 async def record(path: Path, engine: dg.FakeEngine, algorithm: str, **settings: Any) -> None:
     asked = [dg.Question(id=name, text=f"{name}?", gold="4") for name in ("a", "b")]
     with TraceWriter(path) as trace:
@@ -127,11 +161,17 @@ async def test_branches_become_samples_in_the_order_of_their_launch(tmp_path: Pa
     async with dg.FakeEngine(script) as engine:
         await record(path, engine, "self_consistency", policy="fixed", branches=3, logprobs=True)
     found = dict(from_trace(path))
+    assert read_recording(path) == list(found.values()), "a trace is a recording"
     assert found.keys() == {"a", "b"}
     assert [sample.answer for sample in found["a"].samples] == ["4", "5", "4"]
     assert [sample.correct for sample in found["a"].samples] == [True, False, True]
     assert all(sample.tokens > 0 and sample.logprob is not None for sample in found["a"].samples)
     assert (found["a"].question, found["a"].gold) == ("a?", "4")
+
+
+def test_equal_answers_are_spelled_as_the_first_of_them() -> None:
+    told = ["1/2", None, "0.5", "2", "\\frac{1}{2}"]
+    assert spelled_equally(told) == ["1/2", None, "1/2", "2", "1/2"]
 
 
 def test_a_program_that_did_not_end_is_left_out(tmp_path: Path) -> None:
@@ -176,7 +216,7 @@ def test_a_chain_is_one_sample_with_its_probes(tmp_path: Path) -> None:
     (sample,) = found.samples
     assert (sample.answer, sample.tokens, sample.correct) == ("4", 41, True)
     assert sample.logprob == pytest.approx(-0.2)
-    assert sample.probes == ((64, None), (128, "4"))
+    assert sample.probes == (Probed(64, None), Probed(128, "4"))
 
 
 @pytest.mark.parametrize(
@@ -191,11 +231,11 @@ def test_the_bundled_recordings_fit_their_questions(name: str, kind: str) -> Non
         assert row.model == "abacus-7m"
         assert row.temperature == 0.7
         for sample in row.samples:
-            assert sample.tokens > 0
+            assert sample.tokens
             assert sample.logprob is not None
             assert sample.correct == (sample.answer == row.gold)
             assert bool(sample.probes) <= (kind == "think")
             if kind == "think" and sample.tokens > 128:
                 assert sample.probes, "a trace waits for its probes"
-                assert all(0 < at < sample.tokens for at, _ in sample.probes)
+                assert all(0 < at < sample.tokens for at, _, _ in sample.probes)
     assert {len(row.samples) for row in recorded} == {40}
