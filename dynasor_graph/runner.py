@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, cast
@@ -132,7 +131,8 @@ async def solve(
 async def _run_one(
     algorithm: Algorithm, context: Context, question: Question
 ) -> AsyncGenerator[JSON | Result, None]:
-    started = time.monotonic()
+    clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
+    started = clock()
     engine = await engine_named(context.engine)
     settings = context.model_dump(mode="json", exclude={"engine", "account", "reward"})
     if isinstance(context, Judged):
@@ -159,7 +159,7 @@ async def _run_one(
                 yield part
             else:
                 state = part
-    result = await _result(question, state, time.monotonic() - started)
+    result = await _result(question, state, clock() - started)
     yield {"event": "result", "program": question.id, **result.to_json()}
     yield result
 
@@ -263,7 +263,8 @@ class Runner:
                     await asyncio.wait(running)
 
     async def _attempt(self, context: Context, question: Question) -> Result:
-        started = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        started = clock()
         try:
             async with aclosing(_run_one(self.algorithm, context, question)) as items:
                 async for item in items:
@@ -278,7 +279,7 @@ class Runner:
                 question=question.text,
                 gold=question.gold,
                 error=f"{type(error).__name__}: {error}",
-                latency_s=time.monotonic() - started,
+                latency_s=clock() - started,
             )
             self.on_event({"event": "result", "program": question.id, **failed.to_json()})
             return failed

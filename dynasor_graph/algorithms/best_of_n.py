@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import Field
@@ -15,6 +17,8 @@ __all__ = ["BestOfN", "graph"]
 
 class BestOfN(Judged):
     """Settings of best of N. Its knob is the number of branches."""
+
+    gives: ClassVar[frozenset[str]] = Judged.gives | {"lengths", "logprobs"}
 
     branches: int = Field(16, ge=1, description="the knob's cap: most branches")
 

@@ -33,7 +33,7 @@ PROBE = "\n... Oh, I suddenly got the answer to the whole problem, **Final Answe
 class ChainOfThought(Context):
     """Settings of chain of thought with probes. Its knob is the number of tokens of thought."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"probes"})
+    gives: ClassVar[frozenset[str]] = frozenset({"probes", "confidence"})
 
     policy: str | dict[str, Any] = Field("probe-consistency", description="name or JSON")
     sampling: Sampling = Sampling(max_tokens=4096)
@@ -82,6 +82,7 @@ async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
             closed=s.think_end,
             cap=cap,
             window=_window(s.rule),
+            confidence="confidence" in s.rule.reads(),
         )
         limit, grant = await _allot(p, len(before.token_ids), cap)
         if limit < 1 or p.in_flight.stopped:

@@ -1,4 +1,4 @@
-"""Command line: `dynasor-graph solve`, `run`, `demo`, `algorithms`, `policies`."""
+"""Command line: `dynasor-graph solve`, `run`, `demo`, `replay`, `algorithms`, `policies`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from dynasor_graph.cli.demo import demo
 from dynasor_graph.cli.lists import algorithms, policies
+from dynasor_graph.cli.replay import replay
 from dynasor_graph.cli.run import run
 from dynasor_graph.cli.solve import solve
 from dynasor_graph.errors import DynasorError, EngineError
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (solve, run, demo, algorithms, policies):
+for command in (solve, run, demo, replay, algorithms, policies):
     app.command()(command)
 
 

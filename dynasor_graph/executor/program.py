@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sized
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, cast
@@ -61,7 +60,6 @@ class Program(Generic[C]):
         engine: Engine,
         tally: Tally,
         emit: Callable[[JSON], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.engine, self.tally = settings, engine, tally
         self.name = state.get("program") or _digest(state["question"])
@@ -77,10 +75,11 @@ class Program(Generic[C]):
         self.certaindex = state["certaindex"]
         self.in_flight = InFlight(engine)
         self.tasks = BranchTasks()
-        self._emit, self._clock = emit, clock
+        self._emit = emit
+        self._clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
         self._rule = settings.rule
         self._seconds_before = state["seconds"]
-        self._started = clock()
+        self._started = self._clock()
 
     # What a node does --------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ __all__ = [
 class Judged(Context):
     """The settings of algorithms whose solutions a reward judges."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"votes", "rewards"})
+    gives: ClassVar[frozenset[str]] = frozenset({"votes", "order", "rewards"})
 
     reward: str = Field(DEFAULT_REWARD, description="name of a registered reward")
     vote: Literal["weighted", "best", "majority"] = Field(

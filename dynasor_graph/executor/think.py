@@ -8,8 +8,9 @@ the order of their cuts, whichever is answered first.
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from typing_extensions import TypedDict
@@ -26,11 +27,15 @@ __all__ = ["ProbeRow", "Probing", "Thought", "think"]
 
 
 class ProbeRow(TypedDict):
-    """A probe as state and traces keep it: tokens of thought, answer, whole response."""
+    """A probe as state and traces keep it: tokens of thought, answer, whole response, confidence.
+
+    States of earlier versions have no confidence.
+    """
 
     at: int
     answer: str | None
     text: str
+    confidence: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,7 @@ class Probing:
         closed: Text that ends the thinking; nothing is probed after it.
         cap: Most tokens of the whole chain, for the policy.
         window: Probes that the reported Certaindex compares.
+        confidence: Whether the policy looks at the confidence of probes; it costs the engine time.
     """
 
     interval: int
@@ -56,6 +62,7 @@ class Probing:
     closed: str
     cap: int
     window: int
+    confidence: bool
 
 
 @dataclass(slots=True)
@@ -207,6 +214,7 @@ class _Chain:
             max_tokens=grant.tokens,
             temperature=self.how.temperature,
             priority=-1,  # before the streams: it is short, and it may end one
+            logprobs=self.how.confidence,
             program=self.p.name,
         )
         self.asked.put_nowait(group.create_task(self._ask(request, grant, at)))
@@ -235,7 +243,12 @@ class _Chain:
             at, whole, computed = await task
             if whole.finish_reason == "terminated" or self.over:
                 continue
-            row = ProbeRow(at=at, answer=probed_answer(whole.text), text=whole.text)
+            row = ProbeRow(
+                at=at,
+                answer=probed_answer(whole.text),
+                text=whole.text,
+                confidence=_confidence(whole),
+            )
             await self._remember(row)
             self.now.probes.append(row)
             progress = self._progress()
@@ -249,13 +262,15 @@ class _Chain:
     async def _remember(self, row: ProbeRow) -> None:
         answer = row["answer"]
         number = None if answer is None else await self.grouping.add(answer)
-        self.observed.append(Probe(at=row["at"], answer=number, text=row["text"]))
+        confidence = row.get("confidence")
+        self.observed.append(
+            Probe(at=row["at"], answer=number, text=row["text"], confidence=confidence)
+        )
 
     def _progress(self) -> Progress:
         root = self.grouping.root
         probes = tuple(
-            Probe(at=x.at, answer=None if x.answer is None else root(x.answer), text=x.text)
-            for x in self.observed
+            replace(x, answer=None if x.answer is None else root(x.answer)) for x in self.observed
         )
         thought = len(self.now.token_ids)
         new = thought - len(self.before.token_ids)  # the rest is on the program's ledger already
@@ -267,3 +282,10 @@ class _Answered(NamedTuple):
     at: int
     whole: Completion
     computed: int
+
+
+def _confidence(whole: Completion) -> float | None:
+    """Geometric mean of the probabilities of a response's tokens; None if it is not known."""
+    if whole.logprob is None or not whole.tokens:
+        return None
+    return round(math.exp(min(0.0, whole.logprob / whole.tokens)), 6)

@@ -1,6 +1,7 @@
 """Policies: pure stopping rules over one Progress value, by name, by preset, or from JSON."""
 
 from dynasor_graph.policies.adaptive import (
+    BayesFactor,
     Dirichlet,
     Doubling,
     EqualWindow,
@@ -10,10 +11,16 @@ from dynasor_graph.policies.adaptive import (
     VoteEntropy,
     largest_probability,
 )
+from dynasor_graph.policies.allocation import Even, Length, Pareto, Skyline
 from dynasor_graph.policies.base import RULES, Decision, Policy, Probe, Progress, Rule
 from dynasor_graph.policies.combine import AllOf, AnyOf
 from dynasor_graph.policies.named import PRESETS, read_policy, summary
-from dynasor_graph.policies.probes import HESITATION, ProbeConsistency, hesitates
+from dynasor_graph.policies.probes import (
+    HESITATION,
+    ProbeConfidence,
+    ProbeConsistency,
+    hesitates,
+)
 from dynasor_graph.policies.votes import (
     Beta,
     Certaindex,
@@ -26,25 +33,31 @@ from dynasor_graph.policies.votes import (
 __all__ = [
     "AllOf",
     "AnyOf",
+    "BayesFactor",
     "Beta",
     "Certaindex",
     "Decision",
     "Dirichlet",
     "Doubling",
     "EqualWindow",
+    "Even",
     "EveryCertaindex",
     "Fixed",
     "HESITATION",
+    "Length",
     "Lossless",
     "MajorityShare",
     "PRESETS",
+    "Pareto",
     "Policy",
     "Probe",
+    "ProbeConfidence",
     "ProbeConsistency",
     "Progress",
     "RULES",
     "Rule",
     "ShortFirst",
+    "Skyline",
     "TripleGate",
     "VoteEntropy",
     "hesitates",

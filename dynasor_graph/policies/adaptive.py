@@ -1,12 +1,13 @@
 """Rules over votes that other people published, each under its own name and with its own defaults.
 
 Adaptive-Consistency (Aggarwal et al. 2023), ESC (Li et al. 2024), the doubling rule of its_hub, the
-triple gate of ATTCC, and short-m@k (Hassid et al. 2025).
+triple gate of ATTCC, short-m@k (Hassid et al. 2025), and Best of infinity (Komiyama et al. 2026).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -18,6 +19,7 @@ from dynasor_graph.certaindex import entropy
 from dynasor_graph.policies.base import Decision, Progress, Rule, go_on, terminate
 
 __all__ = [
+    "BayesFactor",
     "Dirichlet",
     "Doubling",
     "EqualWindow",
@@ -31,6 +33,8 @@ __all__ = [
 _GRID: Final = 2000
 _TOP: Final = 5
 """Adaptive-Consistency's code looks at so many answers; the others hardly matter."""
+_LEAST: Final = 1e-9
+"""No probability is taken to be closer to 1: the integral is not more exact."""
 
 
 def largest_probability(weights: Sequence[float]) -> float:
@@ -40,15 +44,21 @@ def largest_probability(weights: Sequence[float]) -> float:
     all others to be smaller; taken numerically, so that it is the same each time.
 
     Args:
-        weights: The parameters, each > 0; at least one.
+        weights: The parameters; at least one, each at least 0.05.
     """
     first, *others = weights
     # Past 12 standard deviations there is nothing to add.
     top = first + 12 * math.sqrt(first) + 12
-    x = (np.arange(_GRID) + 0.5) * top / _GRID
-    density = np.exp((first - 1) * np.log(x) - x - gammaln(first))
-    below = np.prod([gammainc(other, x) for other in others], axis=0) if others else 1.0
-    return float(min(1.0, np.sum(density * below) * top / _GRID))
+    # Below 1 the density has no bound at 0; with steps that are finer there it has one.
+    power = max(1.0, 1 / first)
+    step = np.log((np.arange(_GRID) + 0.5) / _GRID)
+    log_x = math.log(top) + power * step
+    x = np.exp(log_x)
+    log_density = (first - 1) * log_x - x - gammaln(first)
+    weight = np.exp(log_density + math.log(top * power / _GRID) + (power - 1) * step)
+    # Equal ones are many (answers with one vote each), and looked at once.
+    below = [gammainc(other, x) ** count for other, count in Counter(others).items()]
+    return float(min(1.0, np.sum(weight * np.prod(below, axis=0))))
 
 
 class Dirichlet(Rule):
@@ -66,6 +76,29 @@ class Dirichlet(Rule):
         value = largest_probability([vote + 1 for vote in votes])
         verdict = terminate if value >= self.confidence else go_on
         return verdict(self.rule, progress, evidence=value, threshold=self.confidence)
+
+
+class BayesFactor(Rule):
+    """Stop when the evidence for the leader is large: a Bayes factor (Best of infinity).
+
+    P is exact here, not counted in 1,000 draws. The first answer alone has a factor of 14, so tests
+    start at the second. The authors' code gives the answer not seen yet a weight of 1.3, counts it
+    as one of the m, and tests the first answer too: a factor of 10 takes it three equal answers.
+    """
+
+    rule: Literal["boinf"] = "boinf"
+    factor: float = Field(10.0, gt=0, description="least Bayes factor: m * P / (1 - P)")
+    start: int = Field(2, ge=1, description="least number of answers")
+    unseen: float = Field(0.3, ge=0.05, description="weight of answers not seen yet")
+
+    def decide(self, progress: Progress, /) -> Decision:
+        """P: the leader's share is the largest; m: distinct answers."""
+        if sum(progress.votes) < self.start or not progress.votes:
+            return go_on(self.rule, progress)
+        chance = largest_probability([*(vote + 1 for vote in progress.votes), self.unseen])
+        value = len(progress.votes) * chance / max(_LEAST, 1 - chance)
+        verdict = terminate if value >= self.factor else go_on
+        return verdict(self.rule, progress, evidence=value, threshold=self.factor)
 
 
 class VoteEntropy(Rule):

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from dynasor_graph.errors import ConfigError, UnknownName, explain
 from dynasor_graph.policies.base import RULES, Rule
 from dynasor_graph.policies.combine import AllOf, AnyOf
-from dynasor_graph.policies.probes import ProbeConsistency
+from dynasor_graph.policies.probes import ProbeConfidence, ProbeConsistency
 from dynasor_graph.policies.votes import Certaindex
 
 __all__ = ["PRESETS", "read_policy", "summary"]
@@ -37,10 +37,12 @@ PRESETS: dict[str, Rule] = {
     "cot-low": ProbeConsistency(window=5),
     "cot-mid": ProbeConsistency(window=3),
     "cot-high": ProbeConsistency(window=2),
+    "deer": ProbeConfidence(checks=10),
 }
 """The paper's Table 3, and its code's effort levels for chains of thought (window = consecutive
 equal answers; the interval belongs to the algorithm). "judged" is ours, for searches of a small width:
-five solutions agree, and at least one of them is judged to be right."""
+five solutions agree, and at least one of them is judged to be right. "deer" is DEER's threshold (Yang et
+al. 2025), at our probes instead of its words."""
 
 
 def summary(rule: type[Rule]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dynasor_graph.comparison import Arm, Row
 from dynasor_graph.report import plots, tables
@@ -15,7 +14,7 @@ from dynasor_graph.report.curves import read_curves, select
 from dynasor_graph.report.group import Group, groups_of
 from dynasor_graph.report.svg import COLOURS, Look, inline, looks, style
 
-__all__ = ["write_report"]
+__all__ = ["render", "write_report"]
 
 _TUTORIAL_MODEL = "abacus-7m"
 
@@ -45,18 +44,38 @@ def write_report(
     look = looks(arm.policy for arm in arms)
     with style():
         views = [_view(group, look, f"g{i}") for i, group in enumerate(groups)]
-    template = importlib.resources.files(__package__).joinpath("report.html.jinja")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(template.read_text(encoding="utf-8")).render(
+    render(
+        path,
+        "report.html.jinja",
         title=title,
         about=about,
-        tutorial_model=PurePath(about.get("model", "")).name == _TUTORIAL_MODEL,
         groups=views,
         traced=any(arm.trace for arm in arms),
-        colours=COLOURS,
         shown=tables.SHOWN,
+    )
+
+
+def render(path: Path, template: str, *, about: Mapping[str, str], **values: Any) -> None:
+    """Write a page from one of this package's templates.
+
+    Args:
+        path: The file; an older one is replaced.
+        template: Its name.
+        about: What ran where.
+        values: What else the template shows.
+    """
+    environment = Environment(
+        loader=PackageLoader("dynasor_graph", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(
+        about=about,
+        tutorial_model=PurePath(about.get("model", "")).name == _TUTORIAL_MODEL,
+        colours=COLOURS,
+        **values,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")

@@ -16,7 +16,18 @@ from matplotlib.transforms import Bbox
 from dynasor_graph.report.curves import Curve
 from dynasor_graph.report.svg import GREY, PAPER, Look
 
-__all__ = ["SPENT", "Bar", "Point", "Series", "difficulty", "settling", "spending", "tradeoff"]
+__all__ = [
+    "SPENT",
+    "Bar",
+    "Point",
+    "Series",
+    "Step",
+    "difficulty",
+    "settling",
+    "spending",
+    "tradeoff",
+    "windows",
+]
 
 SPENT = ("main", "terminated", "probe", "probe_prefill", "reward")
 """The lines of a ledger that make up its net tokens."""
@@ -41,6 +52,14 @@ class Point(NamedTuple):
     tokens: tuple[float, float, float]
 
 
+class Step(NamedTuple):
+    """One policy in one window: net tokens in percent of the full budget, latency as a multiple."""
+
+    window: int
+    spent: float
+    slowdown: float
+
+
 class Bar(NamedTuple):
     """One arm: tokens a question, by the lines of the ledger."""
 
@@ -56,8 +75,10 @@ class Series(NamedTuple):
     tokens: Sequence[float]
 
 
-def tradeoff(points: Sequence[Point], look: Mapping[str, Look]) -> Figure:
-    """Accuracy against net tokens, one point an arm, labelled where it stands."""
+def tradeoff(
+    points: Sequence[Point], look: Mapping[str, Look], *, measure: str = "accuracy (%)"
+) -> Figure:
+    """Accuracy (or another `measure`) against net tokens, one point an arm, labelled where it stands."""
     figure, ax = _axes(4.6, 3.2)
     for point in points:
         (x, x_low, x_high), (y, y_low, y_high) = point.tokens, point.accuracy
@@ -77,7 +98,7 @@ def tradeoff(points: Sequence[Point], look: Mapping[str, Look]) -> Figure:
     high = max(point.accuracy[2] for point in points)
     ax.set_ylim(max(-2.0, low - 4), min(102.0, high + 4))
     ax.set_xlabel("net tokens a question")
-    ax.set_ylabel("accuracy (%)")
+    ax.set_ylabel(measure)
     _thousands(ax)
     _label(figure, ax, points, look)
     return figure
@@ -126,6 +147,35 @@ def settling(
     ax.set_ylabel("Certaindex")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _thousands(ax)
+    return figure
+
+
+def windows(lines: Mapping[str, Sequence[Step]], look: Mapping[str, Look]) -> Figure:
+    """Latency against tokens, a line for each policy over its windows, the windows written beside."""
+    figure, ax = _axes(4.6, 3.2)
+    for policy, steps in lines.items():
+        ax.plot(
+            [step.spent for step in steps],
+            [step.slowdown for step in steps],
+            color=look[policy].colour,
+            marker=look[policy].marker,
+            markeredgecolor=PAPER,
+            linewidth=1.4,
+        )
+        for step in steps:
+            ax.annotate(
+                str(step.window),
+                (step.spent, step.slowdown),
+                xytext=(5, 4),
+                textcoords="offset points",
+                color=look[policy].colour,
+                fontsize=7,
+            )
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_xlim(left=0)
+    ax.set_xlabel("net tokens, % of the full budget")
+    ax.set_ylabel("latency, times")
     return figure
 
 

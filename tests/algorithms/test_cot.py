@@ -104,7 +104,9 @@ async def test_fixed_sends_no_probe_at_all():
 
 
 async def test_a_policy_over_votes_is_refused():
-    with pytest.raises(ConfigError, match=r"cot: .*'certaindex' looks at votes.*gives probes"):
+    with pytest.raises(
+        ConfigError, match=r"cot: .*'certaindex' looks at votes.*gives confidence, probes"
+    ):
         configure("cot", policy="certaindex")
 
 
@@ -373,20 +375,27 @@ class Breaking(InMemorySaver):
             raise OSError("the disk is full")
 
 
-async def test_a_round_that_was_thought_but_not_recorded_keeps_its_verdict():
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param("probe-consistency", id="answers"),
+        pytest.param("probe-confidence:confidence=0.9,window=3", id="confidence"),
+    ],
+)
+async def test_a_round_that_was_thought_but_not_recorded_keeps_its_verdict(policy: str):
     script = Thinker(LONG)
     config: Any = {"configurable": {"thread_id": "t"}}
     saver = Breaking()
     graph = find_algorithm("cot").compile(checkpointer=saver)
     engine = FakeEngine(script)
     with registered(engine) as name, pytest.raises(OSError, match="the disk is full"):
-        await graph.ainvoke({"question": "q"}, config, context={"engine": name})
+        await graph.ainvoke({"question": "q"}, config, context={"engine": name, "policy": policy})
     saver.sound, saver.broken = True, False
     assert (await graph.aget_state(config)).next == ("think",)
 
     again = FakeEngine(script)
     with registered(again) as name:
-        state = await graph.ainvoke(None, config, context={"engine": name})
+        state = await graph.ainvoke(None, config, context={"engine": name, "policy": policy})
 
     # The branch was stored, so only the policy is asked again, and the answer.
     assert [is_last_word(request) for request in again.requests] == [True]

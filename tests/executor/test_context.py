@@ -60,7 +60,7 @@ def test_a_parent_of_this_library_shares_what_was_set_and_no_default():
 def test_a_parents_policy_that_the_child_cannot_use_is_refused_with_a_reason():
     parent = SelfConsistency(policy="beta")
 
-    with pytest.raises(ConfigError, match=r"'beta' looks at votes.*gives probes"):
+    with pytest.raises(ConfigError, match=r"'beta' looks at votes.*gives confidence, probes"):
         resolve(Runtime(context=parent), ChainOfThought)
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from langgraph.checkpoint.memory import InMemorySaver
 
+from dynasor_graph.algorithms import find_algorithm
 from dynasor_graph.algorithms.cot import PROBE
 from dynasor_graph.budget import Budget, Usage
 from dynasor_graph.engine import FakeEngine
 from dynasor_graph.types import JSON, Delta, Request
-from tests.executor.stage import THINKING, Thinker, is_last_word, is_probe, run
+from tests.executor.stage import THINKING, Thinker, is_last_word, is_probe, registered, run
 
 pytestmark = pytest.mark.anyio
 
@@ -252,6 +256,121 @@ async def test_a_certain_policy_stops_the_chain_and_all_probes_at_once():
     assert state["branches"][0]["usage"]["main"] == len(state["thought"])
 
 
+# Confidence ------------------------------------------------------------------------------------
+
+
+class Unsure(FakeEngine):
+    """Is sure of a probe's tokens to e^-0.1 each, like any fake, but of early cuts to e^-1."""
+
+    def __init__(self, *args: Any, until: int, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._until = until
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        early = is_probe(request) and len(thought_in(request)) < self._until
+        async with aclosing(super().stream(request)) as deltas:
+            async for delta in deltas:
+                known = early and delta.logprob is not None
+                yield replace(delta, logprob=10 * (delta.logprob or 0.0)) if known else delta
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked"),
+    [
+        pytest.param("probe-confidence", True, id="reads-it"),
+        pytest.param("deer", True, id="preset"),
+        pytest.param("probe-consistency:window=99 | deer", True, id="a-part-reads-it"),
+        pytest.param("probe-consistency:window=99", False, id="reads-answers-alone"),
+    ],
+)
+async def test_the_confidence_of_probes_is_asked_for_where_the_policy_reads_it(
+    policy: str, asked: bool
+):
+    engine = FakeEngine(Thinker("x" * 300))
+
+    state, events = await run("cot", engine, interval=64, policy=policy)
+
+    assert {request.logprobs for request in probes_of(engine)} == {asked}
+    assert not any(request.logprobs for request in engine.requests if not is_probe(request))
+    # "5}" and its end, each of probability e^-0.1; below the 0.95 that DEER wants.
+    expected = round(math.exp(-0.1), 6) if asked else None
+    assert [probe["confidence"] for probe in state["probes"]] == [expected] * 4
+    told = [event["confidence"] for event in events if event["event"] == "probe"]
+    assert told == [expected] * 4
+
+
+@pytest.mark.parametrize("round_tokens", [pytest.param(n, id=f"rounds-of-{n}") for n in (64, 2048)])
+async def test_a_confident_probe_stops_the_chain_in_any_round(round_tokens: int):
+    engine = Unsure(Thinker("x" * 2000), until=200)
+
+    state, events = await run(
+        "cot",
+        engine,
+        interval=64,
+        round_tokens=round_tokens,
+        policy="probe-confidence:confidence=0.9",
+    )
+
+    assert (state["stop_reason"], ats(state)) == ("certain", [54, 118, 182, 246])
+    assert [p["confidence"] for p in state["probes"]] == [0.367879] * 3 + [0.904837]
+    decisions = [event for event in events if event["event"] == "decision"]
+    assert [(e["evidence"], e["threshold"]) for e in decisions] == [
+        *[(0.367879, 0.9)] * 3,
+        (0.904837, 0.9),
+    ]
+
+
+async def test_two_confident_probes_may_be_of_two_rounds():
+    engine = Unsure(Thinker("x" * 2000), until=100)
+
+    state, _ = await run(
+        "cot",
+        engine,
+        interval=64,
+        round_tokens=64,
+        policy="probe-confidence:confidence=0.9,window=2",
+    )
+
+    assert (state["stop_reason"], ats(state), state["rounds"]) == ("certain", [54, 118, 182], 3)
+
+
+async def test_probes_of_an_earlier_version_have_no_confidence_and_the_chain_goes_on():
+    rows = [{"at": 54, "answer": "5", "text": "5}"}]
+    engine = FakeEngine(Thinker("x" * 2000))
+    graph = find_algorithm("cot").compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "old"}}
+    with registered(engine) as name:
+        context: Any = {
+            "engine": name,
+            "interval": 64,
+            "round_tokens": 64,
+            "policy": "probe-confidence:confidence=0.9,window=2",
+        }
+        await graph.ainvoke({"question": "q"}, config, context=context, interrupt_after=["think"])
+        await graph.aupdate_state(config, {"probes": rows}, as_node="think")
+        state = await graph.ainvoke(None, config, context=context)
+
+    assert state["probes"][0] == rows[0]
+    assert [probe.get("confidence") for probe in state["probes"]] == [None, 0.904837, 0.904837]
+    assert (state["stop_reason"], ats(state)) == ("certain", [54, 118, 182])
+
+
+async def test_an_engine_that_reports_no_probabilities_leaves_the_chain_alone():
+    class Silent(FakeEngine):
+        async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+            async with aclosing(super().stream(request)) as deltas:
+                async for delta in deltas:
+                    yield replace(delta, logprob=None)
+
+    state, events = await run(
+        "cot", Silent(Thinker("x" * 300)), interval=64, policy="probe-confidence:confidence=0.01"
+    )
+
+    assert (state["stop_reason"], state["finish"]) == ("finished", "stop")
+    assert [probe["confidence"] for probe in state["probes"]] == [None] * 4
+    assert all("evidence" not in event for event in events if event["event"] == "decision")
+
+
 # Limits ----------------------------------------------------------------------------------------
 
 
@@ -378,7 +497,13 @@ async def test_equal_answers_are_equal_in_any_spelling_and_in_any_round():
     tokens=st.one_of(st.none(), st.integers(1, 600)),
     rounds=st.one_of(st.none(), st.integers(1, 3)),
     policy=st.sampled_from(
-        ["fixed", "probe-consistency", "cot-high", "probe-consistency:window=2,hesitation=fail"]
+        [
+            "fixed",
+            "probe-consistency",
+            "cot-high",
+            "probe-consistency:window=2,hesitation=fail",
+            "probe-confidence:confidence=0.9,window=2",
+        ]
     ),
     slots=st.integers(1, 3),
     speed=st.sampled_from([1, 16]),

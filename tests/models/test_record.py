@@ -149,7 +149,7 @@ def test_copies_of_a_question_become_its_samples_by_their_number(
         Recorded(
             id=one.id,
             samples=tuple(
-                Sample(answer, 50, answer == "4", None, ((32, "3"),)) for answer in answers
+                Sample(answer, 50, answer == "4", None, (Probed(32, "3"),)) for answer in answers
             ),
             dataset="abacus-test",
             model="abacus-7m",

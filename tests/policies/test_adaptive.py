@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from dynasor_graph.policies import (
+    BayesFactor,
     Dirichlet,
     Doubling,
     EqualWindow,
@@ -28,6 +29,7 @@ ALL = [
     Doubling(),
     TripleGate(),
     ShortFirst(),
+    BayesFactor(),
 ]
 
 
@@ -91,6 +93,76 @@ def test_a_rule_decides_as_published(rule: Rule, progress: Progress, verdict: st
 
 
 @pytest.mark.parametrize(
+    ("votes", "chance", "factor"),
+    [
+        # Chances of 2,000,000 draws of numpy's Dirichlet.
+        pytest.param((1,), 0.9341, 14.2, id="1"),
+        pytest.param((2,), 0.9736, 37.0, id="2"),
+        pytest.param((3,), 0.9889, 88.8, id="3"),
+        pytest.param((4,), 0.9951, 204.2, id="4"),
+        pytest.param((3, 1), 0.8070, 8.37, id="3-1"),
+        pytest.param((4, 1), 0.8877, 15.8, id="4-1"),
+        pytest.param((6, 1), 0.9642, 53.7, id="6-1"),
+    ],
+)
+def test_the_bayes_factor_is_m_times_the_odds_of_the_leader(
+    votes: tuple[int, ...], chance: float, factor: float
+):
+    assert largest_probability([*(v + 1 for v in votes), 0.3]) == pytest.approx(chance, abs=5e-4)
+    assert BayesFactor(start=1).decide(voted(*votes)).evidence == pytest.approx(factor, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("factor", "votes", "stops"),
+    [
+        pytest.param(3, (1,), False, id="3-one"),
+        pytest.param(3, (2,), True, id="3-unanimous-2"),
+        pytest.param(3, (1, 1), False, id="3-tie: 1.9"),
+        pytest.param(3, (2, 1), True, id="3-2-1: 4.2"),
+        pytest.param(10, (1,), False, id="10-one"),
+        pytest.param(10, (2,), True, id="10-unanimous-2"),
+        pytest.param(10, (3, 1), False, id="10-3-1: 8.4"),
+        pytest.param(10, (4, 1), True, id="10-4-1: 15.8"),
+        pytest.param(100, (3,), False, id="100-unanimous-3: 89"),
+        pytest.param(100, (4,), True, id="100-unanimous-4: 204"),
+        pytest.param(100, (7, 1), False, id="100-7-1: 98.5"),
+        pytest.param(100, (8, 1), True, id="100-8-1: 181"),
+        pytest.param(1000, (5,), False, id="1000-unanimous-5"),
+        pytest.param(1000, (6,), True, id="1000-unanimous-6"),
+    ],
+)
+def test_best_of_infinity_stops_where_its_replay_did(
+    factor: float, votes: tuple[int, ...], stops: bool
+):
+    decision = BayesFactor(factor=factor).decide(voted(*votes))
+
+    assert (decision.verdict == "terminate") == stops
+    assert decision.threshold == (None if sum(votes) < 2 else factor)
+
+
+def test_evidence_without_end_is_still_a_number():
+    decision = BayesFactor().decide(voted(400, cap=500))
+
+    assert decision.verdict == "terminate"
+    assert decision.evidence == pytest.approx(1e9, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "chance"),
+    [
+        pytest.param([0.3], 1.0, id="alone"),
+        pytest.param([0.3, 0.3], 0.5, id="two-alike"),
+        pytest.param([0.1, 0.1, 0.1, 0.1], 0.25, id="four-alike"),
+        pytest.param([0.3, 2.0], 0.0659, id="behind"),
+        pytest.param([2.0, 0.3], 0.9341, id="ahead"),
+        pytest.param([0.05, 0.05], 0.5, id="tiny"),
+    ],
+)
+def test_a_weight_may_be_below_one(weights: list[float], chance: float):
+    assert largest_probability(weights) == pytest.approx(chance, abs=2e-3)
+
+
+@pytest.mark.parametrize(
     ("votes", "width"),
     [
         pytest.param((), 2, id="first"),
@@ -112,9 +184,9 @@ def test_of_two_answers_the_dirichlet_is_the_beta_distribution(first: int, secon
     assert found == pytest.approx(leader_probability(first, second), abs=2e-3)
 
 
-@given(st.lists(st.integers(1, 12), min_size=2, max_size=5))
+@given(st.lists(st.integers(1, 12) | st.floats(0.05, 1), min_size=2, max_size=5))
 @settings(max_examples=30)
-def test_the_chances_of_all_answers_to_be_the_largest_sum_to_one(weights: list[int]):
+def test_the_chances_of_all_answers_to_be_the_largest_sum_to_one(weights: list[float]):
     total = sum(
         largest_probability([weights[at], *weights[:at], *weights[at + 1 :]])
         for at in range(len(weights))

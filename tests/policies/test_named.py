@@ -22,6 +22,7 @@ from dynasor_graph.policies import (
     EveryCertaindex,
     Fixed,
     Lossless,
+    ProbeConfidence,
     ProbeConsistency,
     Progress,
     Rule,
@@ -151,6 +152,7 @@ shares = st.floats(0, 1)
 simple_rules = st.one_of(
     st.just(Fixed()),
     st.just(Lossless()),
+    st.builds(ProbeConfidence, confidence=st.floats(0.01, 1), window=st.integers(1, 5)),
     st.builds(Beta, confidence=st.floats(0.5, 1, exclude_max=True), start=st.integers(1, 9)),
     st.builds(
         Certaindex,
@@ -195,7 +197,8 @@ def test_every_rule_survives_json(rule: Rule):
 
 
 def test_the_strategy_above_covers_every_built_in_rule():
-    tried = {"fixed", "lossless", "beta", "certaindex", "certaindex-every", "probe-consistency"}
+    tried = {"fixed", "lossless", "beta", "certaindex", "certaindex-every"}
+    tried |= {"probe-consistency", "probe-confidence"}
     built_in = {name for name, rule in RULES.items() if rule.__module__ in BUILT_IN}
     assert tried | {"all-of", "any-of"} == built_in
 

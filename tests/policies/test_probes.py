@@ -1,4 +1,4 @@
-"""Probe consistency: a chain of thought stops when its probed answers agree."""
+"""Rules over probes: a chain of thought stops when its probed answers agree, or are confident."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Literal
 import pytest
 from hypothesis import given, strategies as st
 
-from dynasor_graph.policies import HESITATION, Probe, ProbeConsistency, Progress, hesitates
+from dynasor_graph.policies import (
+    HESITATION,
+    PRESETS,
+    Probe,
+    ProbeConfidence,
+    ProbeConsistency,
+    Progress,
+    hesitates,
+    read_policy,
+)
 
 EVERY = 64
 
@@ -191,3 +200,113 @@ def test_it_only_ever_stops_at_an_answer_that_was_given_often_enough(
         assert len(last) == rule.window
         assert last.count(last[-1]) >= rule.agreement * rule.window - 1e-6
         assert len(pairs) * EVERY >= rule.min_tokens
+
+
+# Confidence ------------------------------------------------------------------------------------
+
+
+def sure(*pairs: tuple[int | None, float | None]) -> Progress:
+    """A chain that was probed every 64 tokens: answers, and how confident they were."""
+    probes = tuple(
+        Probe(at=(i + 1) * EVERY, answer=answer, confidence=confidence)
+        for i, (answer, confidence) in enumerate(pairs)
+    )
+    return Progress(knob=len(probes) * EVERY, cap=4096, probes=probes)
+
+
+NINE = [(0, 0.5)] * 9
+
+
+@pytest.mark.parametrize(
+    ("rule", "progress", "evidence", "stops"),
+    [
+        pytest.param(ProbeConfidence(), sure(), None, False, id="no-probe-yet"),
+        pytest.param(ProbeConfidence(), sure((0, 0.96)), 0.96, True, id="deers-.95"),
+        pytest.param(ProbeConfidence(), sure((0, 0.95)), 0.95, True, id="reached-is-enough"),
+        pytest.param(ProbeConfidence(), sure((0, 0.94)), 0.94, False, id="below"),
+        pytest.param(ProbeConfidence(), sure((0, None)), None, False, id="not-asked-for"),
+        pytest.param(ProbeConfidence(), sure((None, 0.99)), 0.0, False, id="sure-of-no-answer"),
+        pytest.param(ProbeConfidence(), sure((0, 0.99), (0, 0.4)), 0.4, False, id="newest-counts"),
+        pytest.param(ProbeConfidence(), sure((1, None), (0, 0.99)), 0.99, True, id="and-no-other"),
+        pytest.param(
+            ProbeConfidence(confidence=0.8), sure((0, 0.8)), 0.8, True, id="own-threshold"
+        ),
+        pytest.param(ProbeConfidence(window=2), sure((0, 0.99)), None, False, id="one-of-two"),
+        pytest.param(
+            ProbeConfidence(window=2),
+            sure((0, 0.97), (0, 0.99)),
+            0.97,
+            True,
+            id="the-least-decides",
+        ),
+        pytest.param(
+            ProbeConfidence(window=2), sure((0, 0.9), (0, 0.99)), 0.9, False, id="both-must-be-sure"
+        ),
+        pytest.param(
+            ProbeConfidence(window=2), sure((1, 0.99), (0, 0.99)), 0.0, False, id="and-agree"
+        ),
+        pytest.param(
+            ProbeConfidence(window=2), sure((None, 1.0), (0, 1.0)), 0.0, False, id="and-both-answer"
+        ),
+        pytest.param(
+            ProbeConfidence(window=2), sure((0, None), (0, 1.0)), None, False, id="one-not-known"
+        ),
+        pytest.param(ProbeConfidence(min_tokens=100), sure((0, 0.99)), 0.99, False, id="too-early"),
+        pytest.param(
+            ProbeConfidence(min_tokens=100), sure((0, 0.99), (0, 0.99)), 0.99, True, id="later"
+        ),
+        pytest.param(PRESETS["deer"], sure(*NINE, (0, 0.96)), 0.96, True, id="deers-tenth-check"),
+        pytest.param(
+            PRESETS["deer"], sure(*NINE, (0, 0.5), (0, 1.0)), None, False, id="and-no-eleventh"
+        ),
+        pytest.param(
+            ProbeConfidence(), sure(*NINE, (0, 0.5), (0, 1.0)), 1.0, True, id="no-limit-of-checks"
+        ),
+    ],
+)
+def test_the_chain_stops_when_the_model_is_confident_of_its_answer(
+    rule: ProbeConfidence, progress: Progress, evidence: float | None, stops: bool
+):
+    decision = rule.decide(progress)
+
+    assert (decision.verdict == "terminate", decision.evidence) == (stops, evidence)
+    assert decision.threshold == (None if evidence is None else rule.confidence)
+
+
+def test_confidence_is_read_beside_the_probes_and_the_rule_survives_json():
+    rule = ProbeConfidence(window=2, checks=7)
+
+    assert rule.reads() == {"probes", "confidence"}
+    assert read_policy(rule.model_dump(mode="json")) == rule
+    assert read_policy("probe-confidence:confidence=0.8,checks=null") == ProbeConfidence(
+        confidence=0.8
+    )
+    assert read_policy("deer") == ProbeConfidence(confidence=0.95, window=1, checks=10)
+
+
+@given(
+    st.builds(
+        ProbeConfidence,
+        confidence=st.floats(0, 1, exclude_min=True),
+        window=st.integers(1, 4),
+        min_tokens=st.integers(0, 500),
+        checks=st.none() | st.integers(1, 12),
+    ),
+    st.lists(st.tuples(st.none() | st.integers(0, 2), st.none() | st.floats(0, 1)), max_size=12),
+)
+def test_it_only_ever_stops_at_an_answer_that_all_newest_probes_are_sure_of(
+    rule: ProbeConfidence, pairs: list[tuple[int | None, float | None]]
+):
+    decision = rule.decide(sure(*pairs))
+
+    assert decision == rule.decide(sure(*pairs))
+    if decision.verdict == "terminate":
+        newest = pairs[-rule.window :]
+        assert len(newest) == rule.window
+        assert newest[-1][0] is not None
+        for answer, confidence in newest:
+            assert answer == newest[-1][0]
+            assert confidence is not None
+            assert confidence >= rule.confidence
+        assert len(pairs) * EVERY >= rule.min_tokens
+        assert rule.checks is None or len(pairs) <= rule.checks

@@ -165,7 +165,7 @@ async def test_branches_become_samples_in_the_order_of_their_launch(tmp_path: Pa
     assert found.keys() == {"a", "b"}
     assert [sample.answer for sample in found["a"].samples] == ["4", "5", "4"]
     assert [sample.correct for sample in found["a"].samples] == [True, False, True]
-    assert all(sample.tokens > 0 and sample.logprob is not None for sample in found["a"].samples)
+    assert all(sample.tokens and sample.logprob is not None for sample in found["a"].samples)
     assert (found["a"].question, found["a"].gold) == ("a?", "4")
 
 

@@ -1,0 +1,181 @@
+"""Fit: the model and the table of the value-of-computation policy, out of recorded samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from dynasor_graph.errors import InputError
+from dynasor_graph.policies import Decision, Fixed
+from dynasor_graph.policies.value import Goal, Value, leader_of, signals
+from dynasor_graph.recordings import Recorded
+from dynasor_graph.replay import Ballot, Decider, replay_votes
+from dynasor_graph.replay.study import orders
+from dynasor_graph.replay.votes import Seen
+
+__all__ = ["fit_value"]
+
+Floats = NDArray[np.float64]
+
+_COLUMNS: Final = 24
+_PRICES: Final = np.geomspace(1e-5, 10, 72)
+"""Gains per 1,000 tokens that the table tells apart."""
+_SMOOTH: Final = 10.0
+"""Programs' worth of the average that every cell of the table starts from."""
+
+
+class _Paths(NamedTuple):
+    """Recorded programs to their end: [programs, branches] each, signals with one axis more."""
+
+    signals: Floats
+    good: Floats
+    tokens: Floats
+
+
+def fit_value(
+    recorded: Sequence[Recorded],
+    kinds: Sequence[str],
+    *,
+    goal: Goal = "right",
+    vote: Literal["majority", "best"] = "majority",
+    cap: int | None = None,
+    shuffles: int = 4,
+    seed: int = 0,
+    price: float = 0.01,
+) -> Value:
+    """Fit `Value` on questions with recorded samples.
+
+    A logistic regression turns the signals into the probability that the leader is good. The table is
+    optimal stopping by backward induction over (branches, probability): a branch is worth up to the
+    highest price at which going on still beats stopping.
+
+    Args:
+        recorded: Questions, each with at least `cap` samples with tokens.
+        kinds: Signals that the model may read, of `SIGNALS`.
+        goal: Good is "right" (needs gold), or "same": the answer of the full budget.
+        vote: How the answer is chosen.
+        cap: Most branches; by default as many as every question has.
+        shuffles: Random orders of each question's samples.
+        seed: Of these orders.
+        price: What the policy starts with.
+
+    Raises:
+        InputError: There are fewer than 20 questions, or gold is missing.
+    """
+    if len(recorded) < 20:
+        raise InputError(f"{len(recorded)} questions are too few to fit on: record at least 20")
+    cap = cap or min(len(row.samples) for row in recorded)
+    paths = _collect(recorded, kinds, goal, vote, cap, shuffles, seed)
+    flat = paths.signals.reshape(-1, paths.signals.shape[-1])
+    weights, bias = _logistic(flat, paths.good.reshape(-1))
+    probability = expit(paths.signals @ weights + bias)
+    inner = np.quantile(probability, np.linspace(0, 1, _COLUMNS + 1)[1:-1])
+    edges = np.unique(inner.round(6))
+    return Value(
+        price=price,
+        vote=vote,
+        kinds=tuple(kinds),
+        bias=round(bias, 6),
+        weights=tuple(weights.round(6).tolist()),
+        edges=tuple(edges.tolist()),
+        worth=tuple(map(tuple, _worth(np.searchsorted(edges, probability), paths).tolist())),
+    )
+
+
+class _Watch(Decider):
+    """Never stops, and notes the signals at every branch that ends."""
+
+    def __init__(self, cap: int, kinds: Sequence[str], vote: Literal["majority", "best"]) -> None:
+        super().__init__(Fixed(), cap)
+        self._kinds, self._vote = kinds, vote
+        self.noted: list[tuple[list[float], int | None, int]] = []
+
+    def decide(self, seen: Seen) -> Decision:
+        """Goes on."""
+        progress = self.progress(seen)
+        if progress.knob:
+            leader = leader_of(progress, self._vote)
+            found = signals(progress, leader, self._kinds)
+            self.noted.append((found, leader.answer, progress.tokens))
+        return self.policy.decide(progress)
+
+
+def _collect(
+    recorded: Sequence[Recorded],
+    kinds: Sequence[str],
+    goal: Goal,
+    vote: Literal["majority", "best"],
+    cap: int,
+    shuffles: int,
+    seed: int,
+) -> _Paths:
+    rng = np.random.default_rng(seed)
+    found, good, tokens = [], [], []
+    for row in recorded:
+        ballot = Ballot.of(row)
+        if goal == "right" and ballot.right is None:
+            raise InputError(
+                f"{row.id} has no gold: fit for the full budget's answer (goal 'same')"
+            )
+        for order in orders(len(ballot.classes), cap, shuffles, rng):
+            watch = _Watch(cap, kinds, vote)
+            replay_votes(ballot, order, watch)
+            last = watch.noted[-1][1]
+            found.append([values for values, _, _ in watch.noted])
+            tokens.append([spent for _, _, spent in watch.noted])
+            if goal == "same":
+                good.append([answer == last for _, answer, _ in watch.noted])
+            else:
+                right = ballot.right or ()
+                good.append([a is not None and right[a] for _, a, _ in watch.noted])
+    return _Paths(np.array(found), np.array(good, dtype=float), np.array(tokens, dtype=float))
+
+
+def _logistic(x: Floats, y: Floats, penalty: float = 1e-3) -> tuple[Floats, float]:
+    """Weights and bias of a logistic regression; the penalty is on standardised signals."""
+    mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-9
+    z = np.column_stack([np.ones(len(x)), (x - mean) / scale])
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        odds = z @ w
+        slope = z.T @ (expit(odds) - y) / len(y) + 2 * penalty * np.r_[0.0, w[1:]]
+        return float(np.mean(np.logaddexp(0, odds) - y * odds) + penalty * w[1:] @ w[1:]), slope
+
+    w = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
+    weights = w[1:] / scale
+    return weights, float(w[0] - weights @ mean)
+
+
+def _worth(cell: NDArray[np.int64], paths: _Paths) -> Floats:
+    """[branches, columns]: the highest price at which going on is still better than to stop."""
+    branches, columns = cell.shape[1], int(cell.max()) + 1
+    stop, cost = np.zeros((branches, columns)), np.zeros((branches, columns))
+    move = np.zeros((branches, columns, columns))
+    overall = np.array(
+        [paths.good[cell == k].mean() if (cell == k).any() else 0.0 for k in range(columns)]
+    )
+    for n in range(branches):
+        here = [cell[:, n] == k for k in range(columns)]
+        more = paths.tokens[:, n + 1] - paths.tokens[:, n] if n + 1 < branches else None
+        for k, chosen in enumerate(here):
+            count = chosen.sum()
+            stop[n, k] = (paths.good[chosen, n].sum() + _SMOOTH * overall[k]) / (count + _SMOOTH)
+            if more is None:
+                continue
+            cost[n, k] = (more[chosen].sum() + _SMOOTH * more.mean()) / (count + _SMOOTH)
+            move[n, k] = np.bincount(cell[chosen, n + 1], minlength=columns)
+            move[n, k, k] += _SMOOTH
+            move[n, k] /= count + _SMOOTH
+    worth = np.zeros((branches, columns))
+    for price in _PRICES:
+        value = stop[-1]
+        for n in range(branches - 2, -1, -1):
+            going_on = move[n] @ value - price * cost[n] / 1000
+            worth[n] = np.where(going_on > stop[n], price, worth[n])
+            value = np.maximum(going_on, stop[n])
+    return worth.round(6)

@@ -1,0 +1,226 @@
+"""Replay engine: answers from recorded samples, in the time that they take at a given speed."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Literal, NamedTuple, Self
+
+from dynasor_graph.engine import check_fits
+from dynasor_graph.errors import ConfigError, EngineError, InputError
+from dynasor_graph.recordings import Recorded, Sample
+from dynasor_graph.replay.pace import Pace
+from dynasor_graph.replay.script import SAMPLES, Known, Script, asked, chat, text_of, text_tokens
+from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
+
+__all__ = ["Order", "ReplayEngine"]
+
+Order = Literal["recorded", "random"]
+"""In which order a question's samples are handed out."""
+
+
+class ReplayEngine:
+    r"""Hands out the recorded samples of a question, one for each new request.
+
+    A question is asked by its text, or by its id if its text was not recorded. Each sample takes
+    its own tokens and ends with `\boxed{answer}`. All requests run at once, at one speed. What
+    continues the tokens of a sample goes on with it; what puts another text after them (a probe,
+    the end of a thought) is answered by the sample's newest probe before that, or by nothing, at
+    no cost: probing more often than the recording did repeats its probes, which then agree. A
+    probe's text has to end in `{`. Under `run_virtual` none of it takes real time.
+
+    `max_tokens` holds: set `sampling.max_tokens` to `longest`, or longer samples are cut. A new
+    run needs a new engine. Sampling parameters and stop texts are passed over.
+
+    Args:
+        recorded: Questions with their samples.
+        order: Samples of a question as recorded, or shuffled.
+        seed: Of the shuffling; it depends on the question's id besides, and on nothing else.
+        tokens_per_second: Speed of each request, > 0. Requests that end in the same moment do so in
+            the order of their beginning if it is a power of two: then times are exact.
+        seconds: Take the recorded seconds of each sample instead.
+
+    Attributes:
+        longest: Most tokens of a sample.
+
+    Raises:
+        InputError: A sample has no tokens, or no seconds if they are wanted; two questions are
+            asked by the same text.
+        ConfigError: The speed is not positive.
+    """
+
+    context = 1_000_000
+    block = 1
+    """Probes see the whole thought, and all that was computed before is found again."""
+
+    def __init__(
+        self,
+        recorded: Sequence[Recorded],
+        *,
+        order: Order = "recorded",
+        seed: int = 0,
+        tokens_per_second: float = 64.0,
+        seconds: bool = False,
+    ) -> None:
+        if not 0 < tokens_per_second < math.inf:
+            raise ConfigError(f"tokens_per_second must be positive, got {tokens_per_second}")
+        self._speed = None if seconds else tokens_per_second
+        self._samples: list[Known] = []
+        self._questions: dict[str, _Question] = {}
+        for row in recorded:
+            known = [self._take(row, sample) for sample in row.samples]
+            if order == "random":
+                random.Random(f"{seed}/{row.id}").shuffle(known)
+            text = (row.id if row.question is None else row.question).strip()
+            if text in self._questions:
+                other = self._questions[text].id
+                raise InputError(f"recordings {other!r} and {row.id!r} are asked by the same text")
+            self._questions[text] = _Question(row.id, len(known), iter(known))
+        models = {row.model for row in recorded}
+        self.model = (models.pop() if len(models) == 1 else "") or "replay"
+        self.longest = max((known.script.total for known in self._samples), default=0)
+        self._active: dict[Request, Pace] = {}
+        self._seen: set[tuple[int, ...]] = set()  # prompts that were computed
+        self._generated = self._prompt_computed = 0
+
+    def _take(self, row: Recorded, sample: Sample) -> Known:
+        if not sample.tokens or sample.tokens < 0:
+            raise InputError(f"question {row.id!r}: a sample without tokens cannot be replayed")
+        speed = self._speed
+        if speed is None:
+            if not sample.seconds or sample.seconds < 0:
+                raise InputError(f"question {row.id!r}: a sample has no seconds: leave them out")
+            speed = sample.tokens / sample.seconds
+        self._samples.append(known := Known(sample, len(self._samples), speed))
+        return known
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    async def encode(self, text: str) -> list[int]:
+        """Four bytes of the text a token."""
+        return text_tokens(text)
+
+    async def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of the bytes; a sample's tokens are dots, and its answer."""
+        parts: list[str] = []
+        start = 0
+        for at, token in enumerate(token_ids):
+            if token >= SAMPLES:
+                parts.append(text_of(token_ids[start:at]))
+                parts.append("." if token % 2 == 0 else self._known(token).said())
+                start = at + 1
+        return "".join(parts) + text_of(token_ids[start:])
+
+    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+        """One line for each message: `user: ...`, then `assistant: `."""
+        return chat(messages, thinking=thinking)
+
+    async def load(self) -> Load:
+        """Counts of this moment."""
+        return Load(
+            running=len(self._active),
+            generated=self._generated + sum(run.made for run in self._active.values()),
+            prompt_computed=self._prompt_computed,
+        )
+
+    async def abort(self, request: Request) -> None:
+        """End one request; its stream says "terminated"."""
+        if request in self._active:
+            self._active[request].abort()
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Say what was recorded, `chunk` tokens at a time (0: all at the end).
+
+        Raises:
+            PromptTooLong: Prompt and `max_tokens` do not fit the context.
+            EngineError: There is no recording of the question, or no sample of it is left.
+        """
+        check_fits(request, self.context)
+        what = self._find(request.tokens)
+        most = min(what.script.total - what.start, request.max_tokens)
+        self._prompt_computed += len(request.tokens) - what.cached
+        run = self._active[request] = Pace(most, what.speed)
+        try:
+            while True:
+                before, due = run.said, min(run.said + (request.chunk or most), most)
+                on_time = await run.until(due)
+                run.said = due if on_time else run.made
+                ids, text = what.script.part(what.start + before, what.start + run.said)
+                reason: FinishReason | None = None
+                if not on_time:
+                    reason = "terminated"
+                elif run.said == most:
+                    reason = "stop" if what.start + most >= what.script.total else "length"
+                yield Delta(
+                    token_ids=ids,
+                    text=text,
+                    count=run.said - before,
+                    finish_reason=reason,
+                    cached=what.cached if reason else 0,
+                    logprob=what.logprob * run.said
+                    if reason and request.logprobs and what.logprob is not None
+                    else None,
+                )
+                if reason:
+                    return
+        finally:
+            del self._active[request]
+            self._generated += run.made
+
+    def _find(self, tokens: tuple[int, ...]) -> _What:
+        """What a prompt is answered with."""
+        end = next((at for at in range(len(tokens), 0, -1) if tokens[at - 1] >= SAMPLES), 0)
+        if not end:
+            known = self._next(asked(tokens))
+            # The last token of a prompt is always computed.
+            cached = len(tokens) - 1 if tokens in self._seen else 0
+            self._seen.add(tokens)
+            return _What(known.script, 0, known.speed, known.sample.logprob, cached)
+        known = self._known(tokens[end - 1])
+        thought = known.thought(tokens)
+        cached = min(end, len(tokens) - 1)
+        if end < len(tokens):
+            script = known.forced(thought, text_of(tokens[end:]))
+            return _What(script, 0, known.speed, None, cached)
+        start = min(thought, known.script.total - 1)  # after its last token comes the end of text
+        return _What(known.script, start, known.speed, known.sample.logprob, cached)
+
+    def _next(self, text: str) -> Known:
+        question = self._questions.get(text)
+        if question is None:
+            raise EngineError(
+                f"no recording is asked {text[:80]!r}: ask the recorded questions word for word, "
+                f"or by their ids where their texts were not recorded"
+            )
+        known = next(question.left, None)
+        if known is None:
+            raise EngineError(
+                f"question {question.id!r} has {question.samples} recorded samples, and all are "
+                f"used: the cap (`branches`) must not be larger"
+            )
+        return known
+
+    def _known(self, token: int) -> Known:
+        number = (token - SAMPLES) // 2
+        if number >= len(self._samples):
+            raise EngineError(f"token {token} belongs to none of the recorded samples")
+        return self._samples[number]
+
+
+class _Question(NamedTuple):
+    id: str
+    samples: int
+    left: Iterator[Known]
+
+
+class _What(NamedTuple):
+    script: Script
+    start: int
+    speed: float
+    logprob: float | None
+    cached: int
