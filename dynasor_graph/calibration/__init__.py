@@ -1,4 +1,4 @@
-"""Calibration: how much accuracy a policy may lose, certified without assumptions on the data."""
+"""Calibration: policies fitted to recorded samples, and how much they may lose, certified."""
 
 from dynasor_graph.calibration.bounds import (
     fixed_sequence,
@@ -6,5 +6,33 @@ from dynasor_graph.calibration.bounds import (
     questions_needed,
     upper_bound,
 )
+from dynasor_graph.calibration.certify import (
+    SWEEPS,
+    Candidate,
+    Certificate,
+    candidates_of,
+    certify,
+    losses,
+    split,
+)
+from dynasor_graph.calibration.file import BelongsTo, Bound, PolicyFile, read_policy_file
+from dynasor_graph.calibration.fit import fit_value
 
-__all__ = ["fixed_sequence", "loss_p_value", "questions_needed", "upper_bound"]
+__all__ = [
+    "SWEEPS",
+    "BelongsTo",
+    "Bound",
+    "Candidate",
+    "Certificate",
+    "PolicyFile",
+    "candidates_of",
+    "certify",
+    "fit_value",
+    "fixed_sequence",
+    "loss_p_value",
+    "losses",
+    "questions_needed",
+    "read_policy_file",
+    "split",
+    "upper_bound",
+]

@@ -22,10 +22,10 @@ __all__ = ["fit_value"]
 
 Floats = NDArray[np.float64]
 
-_COLUMNS: Final = 24
+_COLUMNS: Final = 40
 _PRICES: Final = np.geomspace(1e-5, 10, 72)
 """Gains per 1,000 tokens that the table tells apart."""
-_SMOOTH: Final = 10.0
+_SMOOTH: Final = 2.0
 """Programs' worth of the average that every cell of the table starts from."""
 
 

@@ -1,4 +1,4 @@
-"""Command line: `dynasor-graph solve`, `run`, `demo`, `replay`, `algorithms`, `policies`."""
+"""Command line: `dynasor-graph` with its commands, each in a module of its name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from dynasor_graph.cli.calibrate import calibrate
 from dynasor_graph.cli.demo import demo
 from dynasor_graph.cli.lists import algorithms, policies
 from dynasor_graph.cli.replay import replay
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (solve, run, demo, replay, algorithms, policies):
+for command in (solve, run, demo, replay, calibrate, algorithms, policies):
     app.command()(command)
 
 

@@ -21,6 +21,7 @@ from dynasor_graph.policies.probes import (
     ProbeConsistency,
     hesitates,
 )
+from dynasor_graph.policies.value import Value
 from dynasor_graph.policies.votes import (
     Beta,
     Certaindex,
@@ -59,6 +60,7 @@ __all__ = [
     "ShortFirst",
     "Skyline",
     "TripleGate",
+    "Value",
     "VoteEntropy",
     "hesitates",
     "largest_probability",

@@ -6,12 +6,14 @@ certaindex:threshold=0.4,at=5        with two
 sc-gsm8k                             a preset
 beta & lossless      beta | lossless all of them, any of them
 {"rule": "beta", "confidence": 0.9}  JSON, as in traces
+policy.json                          a file that `dynasor-graph calibrate` wrote
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -65,6 +67,19 @@ def _from_json(row: Mapping[str, Any]) -> Rule:
         raise explain(error, f"policy {name!r}") from None
 
 
+def _in_file(path: Path) -> Mapping[str, Any]:
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"policy: {path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"policy: {path}: cannot be read: {error}") from None
+    found = row.get("policy", row) if isinstance(row, dict) else None
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"policy: {path}: holds no policy: calibrate writes such files")
+    return found
+
+
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
@@ -105,6 +120,8 @@ def read_policy(spec: str | Mapping[str, Any] | Rule) -> Rule:
         except json.JSONDecodeError as error:
             raise ConfigError(f"policy: not valid JSON ({error}): {text!r}") from None
         return _from_json(row)
+    if text.endswith(".json"):
+        return _from_json(_in_file(Path(text)))
     for sign, combined in (("|", AnyOf), ("&", AllOf)):
         if sign in text:
             parts = tuple(read_policy(part) for part in text.split(sign))

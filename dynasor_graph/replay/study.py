@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from dynasor_graph.recordings import Recorded
 from dynasor_graph.replay.arms import Floats, Replayed, Study
 from dynasor_graph.replay.votes import Ballot, Decider, Outcome, Vote, replay_votes
 
-__all__ = ["group_of", "orders", "study"]
+__all__ = ["REWARD_COST", "group_of", "orders", "study"]
+
+REWARD_COST: Final = 35
+"""Measured on the bundled model: what judging computed past the cached prefix, a branch."""
 
 
 def orders(count: int, cap: int, shuffles: int, rng: np.random.Generator) -> list[list[int]]:
@@ -34,6 +38,7 @@ def study(
     shuffles: int = 10,
     seed: int = 0,
     vote: Vote = "majority",
+    reward_cost: int = REWARD_COST,
     on_arm: Callable[[Replayed], None] = lambda arm: None,
 ) -> Study:
     """Replay each policy in each window; all see the same samples in the same orders.
@@ -46,6 +51,7 @@ def study(
         shuffles: Random orders of each question's samples; 0 keeps the recorded order.
         seed: Of these orders.
         vote: How the answer is chosen.
+        reward_cost: Tokens that a reward model computes for a branch; counted where rewards are read.
         on_arm: Called with each policy and window as it is done.
 
     Raises:
@@ -68,7 +74,9 @@ def study(
         for name, rule in {full: Fixed(), **policies}.items():
             found = list(_all(pairs, Decider(rule, cap), window, vote))
             base = base or found
-            arm = _columns(name, window, ballots, len(drawn[0]), found, base)
+            judged = vote == "best" or "rewards" in rule.reads()
+            each = reward_cost if judged else 0
+            arm = _columns(name, window, ballots, len(drawn[0]), found, base, each)
             arms.append(arm)
             on_arm(arm)
     longest = [[max(b.tokens[i] for i in order) for order in draws] for b, draws in pairs]
@@ -103,6 +111,7 @@ def _columns(
     draws: int,
     found: Sequence[Outcome],
     base: Sequence[Outcome],
+    reward_cost: int,
 ) -> Replayed:
     right = [
         float("nan") if b.right is None else float(o.answer >= 0 and b.right[o.answer])
@@ -120,7 +129,7 @@ def _columns(
         window=window,
         right=mean(right),
         agrees=mean(agrees),
-        tokens=mean([o.tokens for o in found]),
+        tokens=mean([o.tokens + reward_cost * o.finished for o in found]),
         samples=mean([o.finished for o in found]),
         latency=mean([o.latency for o in found]),
     )

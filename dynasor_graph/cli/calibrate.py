@@ -1,0 +1,295 @@
+"""`dynasor-graph calibrate`: a policy chosen on your own data, with a bound on what it loses."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dynasor_graph.cli import options as o
+from dynasor_graph.cli.replay import FILES, recording_of, usable
+from dynasor_graph.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from dynasor_graph.calibration import Certificate, PolicyFile
+    from dynasor_graph.policies import Rule
+    from dynasor_graph.recordings import Recorded
+    from dynasor_graph.replay import Study
+
+
+def calibrate(
+    files: FILES,
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy",
+            "-p",
+            help="The policy whose parameter is chosen, such as beta or certaindex-every:every=1; "
+            "or value, which is fitted whole.",
+        ),
+    ] = "beta",
+    max_loss: Annotated[
+        float,
+        typer.Option(help="Points (of 100) that may be lost, at the most.", min=0.0, max=100.0),
+    ] = 0.5,
+    confidence: Annotated[
+        float, typer.Option(help="Probability that this holds.", min=0.5, max=0.9999)
+    ] = 0.95,
+    goal: Annotated[
+        str,
+        typer.Option(
+            help="What may be lost: right (answers, needs gold) or same (answer as full)."
+        ),
+    ] = "right",
+    kinds: Annotated[
+        str, typer.Option(help="Signals of the policy value: votes,logprobs,lengths,rewards.")
+    ] = "votes,logprobs,lengths",
+    parameter: Annotated[
+        str | None, typer.Option(help="Parameter to try, where it is not the usual one.")
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option(help="Values to try, separated by commas.", show_default=False)
+    ] = None,
+    window: Annotated[int, typer.Option("--window", "-w", help="Branches in flight.", min=1)] = 8,
+    branches: Annotated[
+        int | None, typer.Option(help="The cap. By default all recorded samples.", min=1)
+    ] = None,
+    shuffles: Annotated[
+        int, typer.Option(help="Random orders of each question's samples.", min=1)
+    ] = 5,
+    vote: Annotated[
+        str, typer.Option(help="majority, confidence or best (by reward).")
+    ] = "majority",
+    algorithm: o.ALGORITHM = "self_consistency",
+    seed: Annotated[int, typer.Option(help="Of the split and the orders.")] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The policy file.")] = Path(
+        "policy.json"
+    ),
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            help="A policy file: does its bound still hold on these samples? Chooses nothing.",
+            show_default=False,
+        ),
+    ] = None,
+    json_out: o.JSON_OUT = False,
+) -> None:
+    """Choose how early to stop, with a guarantee: certified on questions it was not chosen on.
+
+    One half of the questions orders the candidates (and fits the policy value), the other certifies
+    them one by one until one fails (Learn then Test). Writes a policy file for `--policy FILE`, bound to
+    model, sampling, algorithm and knob. Status 1: nothing could be certified, or the check failed.
+    """
+    if goal not in {"right", "same"}:
+        raise ConfigError(f"--goal is right or same, not {goal!r}")
+    recorded = usable([row for file in files for row in recording_of(file)])
+    how: dict[str, Any] = {"shuffles": shuffles, "seed": seed, "vote": vote}
+    if check is not None:
+        _check(check, recorded, how, json_out)
+        return
+    how |= {"cap": branches, "windows": [window]}
+    found, base = _calibrated(
+        recorded,
+        policy,
+        how,
+        kinds=tuple(kind.strip() for kind in kinds.split(",") if kind.strip()),
+        sweep=(parameter, _values(values)),
+        told={"max_loss": max_loss / 100, "confidence": confidence, "goal": goal},
+    )
+    chains = _is_chain(base)
+    if found.rule is not None:
+        cap = branches or min(len(row.samples) for row in recorded)
+        _file(
+            found,
+            recorded,
+            told={"goal": goal, "max_loss": max_loss / 100, "confidence": confidence},
+            belongs={
+                "algorithm": "cot" if chains else algorithm,
+                "cap": None if chains else cap,
+                "window": None if chains else window,
+            },
+        ).write(output)
+    _show(found, max_loss, confidence, output, json_out)
+    if found.rule is None:
+        raise typer.Exit(1)
+
+
+def _values(text: str | None) -> list[Any]:
+    if text is None:
+        return []
+    try:
+        return [json.loads(part) for part in text.split(",")]
+    except json.JSONDecodeError:
+        raise ConfigError(f"--values takes numbers such as 0.99,0.95, got {text!r}") from None
+
+
+def _is_chain(rule: Rule) -> bool:
+    return bool(rule.reads() & {"probes", "confidence"})
+
+
+def _replayed(
+    recorded: Sequence[Recorded], policies: dict[str, Rule], how: dict[str, Any]
+) -> Study:
+    from rich.progress import Progress
+
+    from dynasor_graph.cli.output import aside
+    from dynasor_graph.replay import study, study_chains
+
+    with Progress(console=aside, transient=True) as progress:
+        task = progress.add_task("replaying", total=1 + len(policies))
+
+        def on_arm(arm: Any) -> None:
+            progress.update(task, advance=1, description=arm.policy)
+
+        if any(map(_is_chain, policies.values())):
+            return study_chains(recorded, policies, on_arm=on_arm)
+        return study(recorded, policies, on_arm=on_arm, **how)
+
+
+def _calibrated(
+    recorded: list[Recorded],
+    policy: str,
+    how: dict[str, Any],
+    *,
+    kinds: tuple[str, ...],
+    sweep: tuple[str | None, list[Any]],
+    told: dict[str, Any],
+) -> tuple[Certificate, Rule]:
+    """The certificate, and the policy that its candidates differ from in one parameter."""
+    from dynasor_graph.calibration import candidates_of, certify, fit_value, split
+    from dynasor_graph.cli.output import aside
+    from dynasor_graph.policies import read_policy
+
+    fit, test = split(recorded, how["seed"])
+    if policy.strip() == "value":
+        if how["vote"] == "confidence":
+            raise ConfigError("--policy value goes with --vote majority or best")
+        with aside.status(f"fitting on {len(fit)} questions ..."):
+            base: Rule = fit_value(
+                fit, kinds, goal=told["goal"], vote=how["vote"], cap=how["cap"], seed=how["seed"]
+            )
+    else:
+        base = read_policy(policy)
+    found = certify(
+        lambda rows, policies: _replayed(rows, policies, how),
+        fit,
+        test,
+        candidates_of(base, *sweep),
+        **told,
+    )
+    return found, base
+
+
+def _file(
+    found: Certificate,
+    recorded: Sequence[Recorded],
+    *,
+    told: dict[str, Any],
+    belongs: dict[str, Any],
+) -> PolicyFile:
+    from dynasor_graph.calibration import BelongsTo, Bound, PolicyFile
+
+    chosen = found.candidates[found.certified - 1]
+    temperatures = {row.temperature for row in recorded if row.temperature is not None}
+    return PolicyFile(
+        policy=found.rule.model_dump(mode="json") if found.rule else {},
+        bound=Bound(**told, loss=chosen["loss"], spent=chosen["spent"], questions=found.questions),
+        belongs_to=BelongsTo(
+            models=tuple(sorted({row.model for row in recorded if row.model})),
+            datasets=tuple(sorted({row.dataset for row in recorded if row.dataset})),
+            temperatures=tuple(sorted(temperatures)),
+            **belongs,
+        ),
+        evidence=tuple(dict(row) for row in found.candidates),
+        made=datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d"),
+    )
+
+
+def _show(
+    found: Certificate, max_loss: float, confidence: float, output: Path, json_out: bool
+) -> None:
+    from dynasor_graph.cli.output import print_json, print_table, warn
+
+    if json_out:
+        rows = [dict(row) for row in found.candidates]
+        chosen = found.rule.model_dump(mode="json") if found.rule else None
+        file = str(output) if found.rule else None
+        print_json({"policy": chosen, "file": file, "needed": found.needed, "candidates": rows})
+        return
+    shown = [
+        {
+            "candidate": row["policy"],
+            "loss": f"{100 * row['loss']:+.2f}",
+            "spent": f"{100 * row['spent']:.1f} %",
+            "p": f"{row['p_value']:.4f}",
+            "": "certified" if i < found.certified else "",
+        }
+        for i, row in enumerate(found.candidates)
+    ]
+    print_table(f"{found.questions} questions, loss of at most {max_loss:g} points", shown)
+    if found.rule is not None:
+        best = found.candidates[found.certified - 1]
+        warn(
+            f"{best['policy']} loses at most {max_loss:g} points with {confidence:.0%} confidence, and "
+            f"spends {best['spent']:.1%} of the full budget's tokens: {output}",
+            "bold",
+        )
+        return
+    more = (
+        "no number of questions like these would do: it loses more than that"
+        if found.needed is None
+        else f"about {found.needed:,} questions in the half that certifies would do"
+    )
+    warn(f"not even {found.candidates[0]['policy']} can be certified: {more}", "bold red")
+
+
+def _check(path: Path, recorded: Sequence[Recorded], how: dict[str, Any], json_out: bool) -> None:
+    """Whether the bound of a policy file still holds on other samples."""
+    from dynasor_graph.calibration import loss_p_value, losses, read_policy_file, upper_bound
+    from dynasor_graph.cli.output import print_json, warn
+    from dynasor_graph.policies import read_policy
+
+    told = read_policy_file(path)
+    bound, mine = told.bound, told.belongs_to
+    if mine.cap and min(len(row.samples) for row in recorded) < mine.cap:
+        raise InputError(
+            f"{path} was certified with {mine.cap} branches: record as many a question"
+        )
+    models = {row.model for row in recorded if row.model}
+    strange = sorted(models - set(mine.models)) if mine.models else []
+    for model in strange:
+        warn(f"{model}: the policy was certified for {', '.join(mine.models)}")
+    rule = read_policy(told.policy)
+    where = {"cap": mine.cap, "windows": [mine.window or 1]}
+    base, arm = _replayed(recorded, {"checked": rule}, {**how, **where}).arms
+    lost = losses(base, arm, "same" if bound.goal == "same" else "right")
+    low, level = (0.0 if bound.goal == "same" else -1.0), 1 - bound.confidence
+    values = lost.tolist()
+    # The other way round: is it certain that the loss is above the bound?
+    broken = loss_p_value([-x for x in values], -bound.max_loss, -1.0, 1.0) <= level
+    least = upper_bound(values, level, low, 1.0)
+    holds = least <= bound.max_loss
+    verdict = "broken" if broken else "holds" if holds else "open"
+    if json_out:
+        print_json(
+            {"verdict": verdict, "loss": float(lost.mean()), "upper_bound": least}
+            | {"questions": len(values), "max_loss": bound.max_loss}
+        )
+    else:
+        said = {
+            "holds": "the bound holds",
+            "broken": "the bound is broken: calibrate anew",
+            "open": "these questions neither confirm nor refute the bound: record more",
+        }[verdict]
+        warn(
+            f"{said}: loss {100 * lost.mean():+.2f} points on {len(values)} questions, at most "
+            f"{100 * least:.2f} with {bound.confidence:.0%} confidence; certified "
+            f"{100 * bound.max_loss:g}",
+            "bold",
+        )
+    if verdict != "holds":
+        raise typer.Exit(1)
