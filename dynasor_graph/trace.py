@@ -1,8 +1,8 @@
 """Trace: what each program did, as JSON lines, one file a run: write and read.
 
 The first line says `{"event": "trace", "schema": 1}`. Then come, interleaved as they happened, for
-each program: `program` (question and settings), `branch`, `step`, `probe`, `decision`, `answer`,
-`result`.
+each program: `program` (question and settings), `branch`, `step`, `probe`, `decision`, `shadow`,
+`answer`, `result`.
 Every line but the first names its program, and `t`, the seconds since that program began.
 """
 
@@ -86,6 +86,8 @@ class ProgramTrace:
         steps: The `step` events of a search, in order.
         probes: The `probe` events, in order.
         decisions: The `decision` events, in order.
+        shadows: The `shadow` events, in order: what a policy that did not act would have stopped;
+            of each policy the first, as a program that went on after a crash may say it again.
         answers: The `answer` events: what a stopped chain was made to say.
         result: The `result` event, or None if the run ended before.
     """
@@ -96,6 +98,7 @@ class ProgramTrace:
     steps: list[JSON] = field(default_factory=list)
     probes: list[JSON] = field(default_factory=list)
     decisions: list[JSON] = field(default_factory=list)
+    shadows: list[JSON] = field(default_factory=list)
     answers: list[JSON] = field(default_factory=list)
     result: JSON | None = None
 
@@ -112,6 +115,9 @@ class ProgramTrace:
                 self.probes.append(event)
             case "decision":
                 self.decisions.append(event)
+            case "shadow":
+                if event["policy"] not in (row["policy"] for row in self.shadows):
+                    self.shadows.append(event)
             case "answer":
                 self.answers.append(event)
             case "result":

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from dynasor_graph.budget import Usage
-from dynasor_graph.comparison import Arm, compare, paired_bootstrap
+from dynasor_graph.comparison import Arm, compare, compare_shadows, paired_bootstrap
 from dynasor_graph.errors import InputError
 from dynasor_graph.results import Result
+from dynasor_graph.trace import TraceWriter
+from dynasor_graph.types import StopReason
 
 
 def arm(
@@ -182,3 +187,105 @@ def test_there_is_no_interval_of_nothing():
 def test_an_arm_that_was_asked_nothing_is_refused():
     with pytest.raises(InputError, match="not asked a single question"):
         compare([Arm(algorithm="cot", policy="fixed", results=[])])
+
+
+# Shadows -----------------------------------------------------------------------------------------
+
+
+def shadowed(
+    path: Path, *stops: dict[str, tuple[int, str | None]], shadow: tuple[Any, ...] = ("a", "b")
+) -> Path:
+    """A trace: of each question a, b, c, ... at how many tokens a shadow stopped it, with what."""
+    with TraceWriter(path) as trace:
+        for name, said in zip("abcdefghij", stops, strict=False):
+            settings = {"shadow": list(shadow)}
+            trace.write({"event": "program", "program": name, "settings": settings})
+            for policy, (tokens, answer) in said.items():
+                row = {"policy": policy, "knob": 3, "tokens": tokens, "answer": answer}
+                trace.write({"event": "shadow", "program": name, **row})
+    return path
+
+
+def with_trace(found: Arm, trace: Path) -> Arm:
+    return Arm(algorithm=found.algorithm, policy=found.policy, results=found.results, trace=trace)
+
+
+def test_a_shadow_is_judged_by_its_own_answer_or_the_programs_where_it_never_stopped(
+    tmp_path: Path,
+):
+    base = arm("fixed", True, True, False, False, usage=Usage(main=100, terminated=20))
+    trace = shadowed(
+        tmp_path / "t.jsonl",
+        {"a": (30, "1")},  # right, as the program is
+        {"a": (30, "0"), "b": (60, "1")},  # wrong, where the program is right
+        {"a": (40, "1.0")},  # right, spelled otherwise, where the program is wrong
+        {},
+    )
+    first, second = compare_shadows(with_trace(base, trace))
+    assert first == {
+        "algorithm": "self_consistency",
+        "policy": "fixed",
+        "shadow": "a",
+        "programs": 4,
+        "stopped": 3,
+        "unknown": 0,
+        "accuracy": 0.5,
+        "agreement": 0.5,
+        "tokens": 30 + 30 + 40 + 120,
+        "share": pytest.approx(220 / 400),
+    }
+    assert (second["shadow"], second["stopped"], second["agreement"]) == ("b", 1, 1.0)
+    assert (second["accuracy"], second["tokens"]) == (0.5, 60 + 3 * 120)
+
+
+def test_a_shadow_without_an_answer_is_wrong_and_agrees_with_none(tmp_path: Path):
+    trace = shadowed(tmp_path / "t.jsonl", {"a": (30, None)}, shadow=("a",))
+    (row,) = compare_shadows(with_trace(arm("fixed", True), trace))
+    assert (row["accuracy"], row["agreement"]) == (0.0, 0.0)
+
+
+def test_shadows_without_gold_have_no_accuracy(tmp_path: Path):
+    trace = shadowed(tmp_path / "t.jsonl", {"a": (30, "0")}, {}, shadow=("a",))
+    (row,) = compare_shadows(with_trace(arm("fixed", None, None), trace))
+    assert (row["accuracy"], row["agreement"]) == (None, 1.0)
+
+
+def test_what_the_arm_stopped_itself_is_not_known_of_a_silent_shadow(tmp_path: Path):
+    results = [
+        Result(id=name, question="q", answer="1", stop_reason=reason, usage=Usage(main=50))
+        for name, reason in zip(
+            "abc", [StopReason.CERTAIN] * 2 + [StopReason.FINISHED], strict=True
+        )
+    ]
+    trace = shadowed(tmp_path / "t.jsonl", {"a": (30, "1")}, {}, {}, shadow=("a",))
+    base = Arm(algorithm="self_consistency", policy="beta", results=results, trace=trace)
+    (row,) = compare_shadows(base)
+    assert (row["stopped"], row["unknown"]) == (1, 1)
+
+
+def test_programs_that_failed_or_left_no_trace_are_no_part_of_it(tmp_path: Path):
+    failed = Result(id="b", question="q", error="PromptTooLong: 9 tokens")
+    results = [*arm("fixed", True).results, failed, *arm("fixed", True, ids="c").results]
+    trace = shadowed(tmp_path / "t.jsonl", {"a": (30, "1")}, {}, shadow=("a",))
+    base = Arm(algorithm="self_consistency", policy="fixed", results=results, trace=trace)
+    (row,) = compare_shadows(base)
+    assert (row["programs"], row["stopped"], row["share"]) == (1, 1, 0.3)
+
+
+def test_shadows_are_named_as_they_were_written(tmp_path: Path):
+    policies = ({"rule": "beta", "confidence": 0.9}, "beta")
+    trace = shadowed(tmp_path / "t.jsonl", {}, shadow=policies)
+    rows = compare_shadows(with_trace(arm("fixed", True), trace))
+    assert [row["shadow"] for row in rows] == ['{"rule": "beta", "confidence": 0.9}', "beta"]
+    assert [row["stopped"] for row in rows] == [0, 0]
+
+
+def test_without_a_trace_or_without_shadows_there_are_no_rows(tmp_path: Path):
+    base = arm("fixed", True)
+    assert compare_shadows(base) == []
+    assert compare_shadows(with_trace(base, shadowed(tmp_path / "t", {}, shadow=()))) == []
+
+
+def test_a_trace_of_shadows_that_is_not_there_is_an_error(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        compare_shadows(with_trace(arm("fixed", True), tmp_path / "gone.jsonl"))

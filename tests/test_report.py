@@ -311,6 +311,24 @@ def test_chains_of_thought_are_drawn_over_their_tokens(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("shadow", "shown"),
+    [pytest.param(["esc", "beta"], True, id="two"), pytest.param([], False, id="none")],
+)
+def test_what_shadows_would_have_done_is_a_table(shadow: list[str], shown: bool, tmp_path: Path):
+    with dg.TraceWriter(tmp_path / "t.jsonl") as trace:
+        for name in "ab":
+            start = {"event": "program", "settings": {"shadow": shadow}}
+            trace.write({**start, "program": name})
+        if shadow:
+            row = {"policy": "esc", "knob": 2, "tokens": 30, "answer": "5"}
+            trace.write({"event": "shadow", "program": "a", **row})
+    page = report(tmp_path, [arm(result("a"), result("b"), trace=tmp_path / "t.jsonl")])
+    assert ("What other policies would have done" in page.words) is shown
+    rows = "fixed esc 1 of 2 0 50.0 % 50.0 % 130 65.0 % ", "fixed beta 0 of 2 0 100.0 % 100.0 % 200"
+    assert all((row in page.words) is shown for row in rows)
+
+
+@pytest.mark.parametrize(
     ("ids", "drawn"),
     [
         pytest.param([f"abacus-s{1 + i % 14}-{i:04}" for i in range(60)], True, id="14-classes"),

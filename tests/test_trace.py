@@ -26,6 +26,7 @@ WHOLE = [
     event("branch", index=0, answer="3", text=""),
     event("probe", at=64, answer=None, text="}"),
     event("decision", verdict="terminate", rule="beta"),
+    event("shadow", policy="esc", knob=5, answer="2"),
     event("answer", text="\\boxed{2}"),
     event("result", answer="2"),
 ]
@@ -51,7 +52,8 @@ def test_a_program_is_read_back_as_it_was_written(tmp_path: Path):
     programs = read_trace(path)
     assert list(programs) == ["p"]
     p = programs["p"]
-    read = [p.start, *p.branches, *p.probes, *p.decisions, *p.answers, p.result or {}]
+    kinds = (p.branches, p.probes, p.decisions, p.shadows, p.answers)
+    read = [p.start, *(row for rows in kinds for row in rows), p.result or {}]
     assert [without_t(row) for row in read] == WHOLE
     assert all(row["t"] >= 0 for row in read)
 
@@ -111,6 +113,15 @@ def test_a_resumed_program_starts_anew(tmp_path: Path):
     assert program.start["run"] == 2
     assert [branch["index"] for branch in program.branches] == [7]
     assert program.result is None
+
+
+def test_of_what_a_shadow_said_twice_the_first_counts(tmp_path: Path):
+    path = tmp_path / "trace.jsonl"
+    json_policy = {"rule": "beta"}
+    rows = [("esc", 5), (json_policy, 6), ("esc", 8), (json_policy, 9), ("lossless", 9)]
+    written(path, *(event("shadow", policy=policy, knob=knob) for policy, knob in rows))
+    found = read_trace(path)["p"].shadows
+    assert [(row["policy"], row["knob"]) for row in found] == [*rows[:2], rows[-1]]
 
 
 def test_events_without_a_beginning_are_kept(tmp_path: Path):

@@ -18,10 +18,11 @@ from dynasor_graph.executor import (
     Thought,
     begin as begin_common,
     decide,
+    newest_answer,
     program,
     think as grow,
 )
-from dynasor_graph.policies import ProbeConsistency, Rule, hesitates
+from dynasor_graph.policies import ProbeConsistency, Rule
 from dynasor_graph.types import JSON, FinishReason, Sampling, StopReason
 
 __all__ = ["ChainOfThought", "graph"]
@@ -74,7 +75,7 @@ async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
         cap = p.room(len(prompt), after)
         before = Thought(state["thought"], state["text"], state["probes"])
         how = Probing(
-            interval=s.interval if s.rule.reads() else 0,
+            interval=s.interval if s.reads() else 0,
             suffix=suffix,
             tokens=s.probe_tokens,
             temperature=s.probe_temperature,
@@ -82,7 +83,7 @@ async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
             closed=s.think_end,
             cap=cap,
             window=_window(s.rule),
-            confidence="confidence" in s.rule.reads(),
+            confidence="confidence" in s.reads(),
         )
         limit, grant = await _allot(p, len(before.token_ids), cap)
         if limit < 1 or p.in_flight.stopped:
@@ -122,7 +123,7 @@ async def _allot(p: Program[ChainOfThought], so_far: int, cap: int) -> tuple[int
 def _share(s: ChainOfThought, so_far: int, cap: int, remaining: int | None) -> tuple[int, int]:
     """Tokens of thought, and tokens for the thought and its probes together."""
     limit = min(cap - so_far, s.round_tokens)
-    price = s.probe_tokens if s.rule.reads() else 0
+    price = s.probe_tokens if s.reads() else 0
     left = None if remaining is None else remaining - s.answer_tokens  # the answer must be said
     if left is not None:
         # Every interval of thought brings a probe, which is paid from the same budget.
@@ -136,14 +137,13 @@ async def answer(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
     """The answer the chain gave; where it was stopped, the answer it is made to give now."""
     async with program(state, runtime, ChainOfThought) as p:
         s, text = p.settings, state["text"]
-        probed = [x["answer"] for x in state["probes"] if x["answer"] and not hesitates(x["text"])]
         if state["finish"] != "stop" and state["stop_reason"] != StopReason.DEADLINE:
             closing = [] if s.think_end in text else await p.engine.encode(s.conclude)
             prompt = (*(await p.prompt()), *state["thought"], *closing)
             text += (s.conclude if closing else "") + await p.say(prompt, s.answer_tokens)
         found = extract_answer(text, s.extract, finished=state["finish"] == "stop")
         return {
-            "answer": found or (probed[-1] if probed else None),
+            "answer": found or newest_answer(state["probes"]),
             "text": text,
             "usage": p.ledger.usage.to_json(),
             "seconds": p.seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 from langgraph.graph import END, START, StateGraph
@@ -10,12 +9,12 @@ from langgraph.runtime import Runtime
 from pydantic import Field
 
 from dynasor_graph.executor import (
-    Branch,
     Context,
     Reasoning,
     Tally,
     begin,
     decide,
+    elect,
     program,
     resolve,
 )
@@ -41,15 +40,9 @@ async def sample(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
         return p.update(await p.sample(p.settings.branches))
 
 
-def _weight(branch: Branch) -> float:
-    return math.exp(branch["logprob"] or 0.0)
-
-
 async def vote(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
     """The answer that most branches gave; ties go to the one seen first."""
-    tally = await Tally.of(state["branches"])
-    weighted = resolve(runtime, SelfConsistency).vote == "confidence"
-    leader = tally.leader(_weight) if weighted else tally.leader()
+    leader = elect(await Tally.of(state["branches"]), resolve(runtime, SelfConsistency).vote)
     return {"answer": leader and leader["answer"], "text": leader["text"] if leader else ""}
 
 

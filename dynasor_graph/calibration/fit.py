@@ -23,10 +23,15 @@ __all__ = ["fit_value"]
 Floats = NDArray[np.float64]
 
 _COLUMNS: Final = 40
+"""Probabilities that the table tells apart."""
+_AHEAD: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+"""How many further branches are looked ahead."""
+_DOUBT: Final = 0.1
+"""Programs that have gained, in every cell beside those that were seen: none is hopeless for sure."""
 _PRICES: Final = np.geomspace(1e-5, 10, 72)
-"""Gains per 1,000 tokens that the table tells apart."""
+"""Gains per 1,000 tokens that backward induction tells apart."""
 _SMOOTH: Final = 2.0
-"""Programs' worth of the average that every cell of the table starts from."""
+"""Programs' worth of the average that its cells start from."""
 
 
 class _Paths(NamedTuple):
@@ -50,9 +55,9 @@ def fit_value(
 ) -> Value:
     """Fit `Value` on questions with recorded samples.
 
-    A logistic regression turns the signals into the probability that the leader is good. The table is
-    optimal stopping by backward induction over (branches, probability): a branch is worth up to the
-    highest price at which going on still beats stopping.
+    A logistic regression turns the signals into the probability that the leader is good. The table
+    holds, for a number of branches and a probability, what going on gains per 1,000 tokens: the larger
+    of two estimates, one by backward induction and one by what was gained on the same programs.
 
     Args:
         recorded: Questions, each with at least `cap` samples with tokens.
@@ -76,6 +81,8 @@ def fit_value(
     probability = expit(paths.signals @ weights + bias)
     inner = np.quantile(probability, np.linspace(0, 1, _COLUMNS + 1)[1:-1])
     edges = np.unique(inner.round(6))
+    cell = np.searchsorted(edges, probability)
+    worth = np.maximum(_solved(cell, paths), _measured(cell, paths))
     return Value(
         price=price,
         vote=vote,
@@ -83,7 +90,7 @@ def fit_value(
         bias=round(bias, 6),
         weights=tuple(weights.round(6).tolist()),
         edges=tuple(edges.tolist()),
-        worth=tuple(map(tuple, _worth(np.searchsorted(edges, probability), paths).tolist())),
+        worth=tuple(map(tuple, worth.round(6).tolist())),
     )
 
 
@@ -151,8 +158,12 @@ def _logistic(x: Floats, y: Floats, penalty: float = 1e-3) -> tuple[Floats, floa
     return weights, float(w[0] - weights @ mean)
 
 
-def _worth(cell: NDArray[np.int64], paths: _Paths) -> Floats:
-    """[branches, columns]: the highest price at which going on is still better than to stop."""
+def _solved(cell: NDArray[np.int64], paths: _Paths) -> Floats:
+    """The highest price at which going on is still better than to stop: backward induction.
+
+    Knows that a program may stop as soon as it is settled; but small gains drown in its noise, as
+    each cell's chances are averages of their own.
+    """
     branches, columns = cell.shape[1], int(cell.max()) + 1
     stop, cost = np.zeros((branches, columns)), np.zeros((branches, columns))
     move = np.zeros((branches, columns, columns))
@@ -178,4 +189,29 @@ def _worth(cell: NDArray[np.int64], paths: _Paths) -> Floats:
             going_on = move[n] @ value - price * cost[n] / 1000
             worth[n] = np.where(going_on > stop[n], price, worth[n])
             value = np.maximum(going_on, stop[n])
-    return worth.round(6)
+    return worth
+
+
+def _measured(cell: NDArray[np.int64], paths: _Paths) -> Floats:
+    """What going on gained per 1,000 tokens, over as many branches as it paid best.
+
+    Gains are differences on the same programs, most of them 0, so small ones show; but every program
+    is charged the whole way, though a policy would stop some on it.
+    """
+    branches = cell.shape[1]
+    columns = int(cell.max()) + 1
+    worth = np.zeros((branches, columns))
+    for n in range(branches - 1):
+        # Neighbours in the number of branches are counted together: a fifth to either side.
+        near = np.arange(max(0, n - n // 5), min(branches - 1, n + n // 5 + 1))
+        here = cell[:, near]
+        count = np.bincount(here.ravel(), minlength=columns)
+        for ahead in _AHEAD:
+            later = np.minimum(near + ahead, branches - 1)
+            gained = paths.good[:, later] - paths.good[:, near]
+            cost = paths.tokens[:, later] - paths.tokens[:, near]
+            gain = np.bincount(here.ravel(), weights=gained.ravel(), minlength=columns)
+            spent = np.bincount(here.ravel(), weights=cost.ravel(), minlength=columns)
+            worth[n] = np.maximum(worth[n], (gain + _DOUBT) / np.maximum(1.0, spent) * 1000)
+        worth[n, count == 0] = _DOUBT
+    return worth

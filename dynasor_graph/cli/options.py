@@ -31,6 +31,14 @@ POLICY = Annotated[
         show_default=False,
     ),
 ]
+SHADOW = Annotated[
+    str | None,
+    typer.Option(
+        help="Policies, separated by commas, that are asked at the same moments and stop nothing: "
+        "what each would have done is recorded and shown.",
+        show_default=False,
+    ),
+]
 MODEL = Annotated[
     str,
     typer.Option(
@@ -108,16 +116,22 @@ def settings_of(
     max_tokens: int | None,
     seed: int | None,
     extra: list[str] | None,
+    shadow: str | None = None,
     **plain: Any,
 ) -> dict[str, Any]:
     """The algorithm's settings that these options ask for; what was not given keeps its default.
 
     Raises:
-        ConfigError: A `--set` is not key=value, or names no setting of an algorithm.
+        ConfigError: A `--set` is not key=value, or names no setting of an algorithm; or there is no
+            such shadow policy.
     """
+    from dynasor_graph.cli.replay import policies_of
+
     budget = {"tokens": tokens, "seconds": seconds, "concurrency": window}
     sampling = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
     settings: dict[str, Any] = {"policy": policy, **plain}
+    if shadow is not None:
+        settings["shadow"] = list(policies_of(shadow, "--shadow"))
     for name, group in (("budget", budget), ("sampling", sampling)):
         given = {key: value for key, value in group.items() if value is not None}
         settings[name] = given or None

@@ -38,6 +38,7 @@ __all__ = [
     "opening",
     "print_comparison",
     "print_json",
+    "print_shadows",
     "print_table",
     "warn",
 ]
@@ -84,6 +85,27 @@ def print_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
             f"{algorithm}, {mine[0]['questions']} questions (tokens net and gross, latency in s)"
         )
         print_table(title, [_cells(row, alone=len(mine) == 1) for row in mine])
+
+
+def print_shadows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What each shadow policy of a run would have done; nothing if there is none."""
+    if not rows:
+        return
+    some_unknown = any(row["unknown"] for row in rows)
+    title = f"shadows of {rows[0]['policy']}, {rows[0]['programs']} questions (tokens generated)"
+    print_table(title, [_shadow_cells(row, some_unknown) for row in rows])
+
+
+def _shadow_cells(row: Mapping[str, Any], some_unknown: bool) -> dict[str, str]:
+    return {
+        "shadow": row["shadow"],
+        "stopped": f"{row['stopped']:,}",
+        **({"not known": f"{row['unknown']:,}"} if some_unknown else {}),
+        "right": _percent(row["accuracy"]),
+        "same answer": _percent(row["agreement"]),
+        "tokens": f"{row['tokens']:,}",
+        "of gross": _percent(row["share"]),
+    }
 
 
 def _cells(row: Mapping[str, Any], *, alone: bool) -> dict[str, str]:

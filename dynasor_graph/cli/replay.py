@@ -144,7 +144,7 @@ def usable(recorded: list[Recorded]) -> list[Recorded]:
     return counted
 
 
-def policies_of(text: str) -> dict[str, Rule]:
+def policies_of(text: str, option: str = "--policy") -> dict[str, Rule]:
     """The policies of a list, by what was written; commas inside parameters belong to them.
 
     Raises:
@@ -156,7 +156,7 @@ def policies_of(text: str) -> dict[str, Rule]:
         return {text.strip(): read_policy(text)}
     names = [name.strip() for name in re.split(r",(?!\s*\w+\s*=)", text) if name.strip()]
     if not names:
-        raise ConfigError("--policy names no policy: see `dynasor-graph policies`")
+        raise ConfigError(f"{option} names no policy: see `dynasor-graph policies`")
     return {name: read_policy(name) for name in names}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynasor_graph.cli import options as o
+from dynasor_graph.errors import ConfigError
 
 if TYPE_CHECKING:
     from dynasor_graph.engine import Engine
@@ -42,6 +43,7 @@ def run(
     ] = None,
     algorithm: o.ALGORITHM = "self_consistency",
     policy: o.POLICY = None,
+    shadow: o.SHADOW = None,
     model: o.MODEL = "abacus-7m",
     url: o.URL = None,
     engine: o.ENGINE = None,
@@ -68,6 +70,7 @@ def run(
 
     settings = o.settings_of(
         policy=policy,
+        shadow=shadow,
         tokens=tokens,
         seconds=seconds,
         window=window,
@@ -82,6 +85,8 @@ def run(
     for message in broken:
         warn(f"left out: {message}")
     context = configure(algorithm, **settings)
+    if context.shadow and not record:
+        raise ConfigError("--shadow is read from the trace: leave out --no-record")
     judged = o.is_judged([algorithm])
     opened = o.engine_of(engine, model, url, engine_arg, judged=judged)
     judge = o.reward_of(reward, opened) if judged else None
@@ -104,7 +109,8 @@ def run(
         kept = len(ResultsFile(output, identity, resume=True).done)
         warn(f"stopped: {kept} of {len(asked)} are in {output}; go on with --resume")
         raise typer.Exit(130) from None
-    failed = _summary(ResultsFile(output, identity, resume=True), algorithm, output, json_out)
+    file = ResultsFile(output, identity, resume=True)
+    failed = _summary(file, algorithm, trace if context.shadow else None, json_out)
     if failed or broken:
         raise typer.Exit(1)
 
@@ -149,20 +155,23 @@ async def _run(
                     progress.result(result)
 
 
-def _summary(file: ResultsFile, algorithm: str, output: Path, json_out: bool) -> int:
-    """Print what the whole file came to; how many programs failed."""
-    from dynasor_graph.cli.output import print_comparison, print_json, warn
-    from dynasor_graph.comparison import Arm, compare
+def _summary(file: ResultsFile, algorithm: str, trace: Path | None, json_out: bool) -> int:
+    """Print what the whole file came to, and its shadows if there are any; how many failed."""
+    from dynasor_graph.cli.output import print_comparison, print_json, print_shadows, warn
+    from dynasor_graph.comparison import Arm, compare, compare_shadows
 
     failed = [result for result in file.all() if result.error is not None]
     for result in failed:
         warn(f"failed: {result.id}: {result.error}", "red")
     policy = file.settings["policy"]
-    arm = Arm(algorithm=algorithm, policy=str(policy), results=file.done)
+    arm = Arm(algorithm=algorithm, policy=str(policy), results=file.done, trace=trace)
     rows = compare([arm]) if file.done else []
+    shadows = compare_shadows(arm)
     if json_out:
-        print_json({"rows": rows, "output": str(output), "failed": len(failed)})
+        shown = {"rows": rows, "output": str(file.path), "failed": len(failed)}
+        print_json(shown if trace is None else {**shown, "shadows": shadows})
     else:
         print_comparison(rows)
-        warn(f"results in {output}", "dim")
+        print_shadows(shadows)
+        warn(f"results in {file.path}", "dim")
     return len(failed)

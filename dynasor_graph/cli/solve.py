@@ -19,6 +19,7 @@ def solve(
     question: Annotated[str, typer.Argument(help="What is asked.", show_default=False)],
     algorithm: o.ALGORITHM = "self_consistency",
     policy: o.POLICY = None,
+    shadow: o.SHADOW = None,
     model: o.MODEL = "abacus-7m",
     url: o.URL = None,
     engine: o.ENGINE = None,
@@ -46,6 +47,7 @@ def solve(
 
     settings = o.settings_of(
         policy=policy,
+        shadow=shadow,
         tokens=tokens,
         seconds=seconds,
         window=window,
@@ -114,11 +116,18 @@ def _line(event: dict[str, Any]) -> str:
             return (
                 f"  step   {event['nodes'][0]['id'] + 1:>3}  reward {best:.2f}  {sizes:>4} tokens"
             )
+        case "shadow":
+            answer = event["answer"] if event["answer"] is not None else "no answer"
+            return f"  {_named(event['policy'])} would stop at {event['knob']}: {answer}"
         case "decision" if event["verdict"] != "continue":
             evidence, threshold = event.get("evidence"), event.get("threshold")
             return f"  {event['rule']}: {evidence:.3f} against {threshold}: {event['verdict']}"
         case _:
             return ""
+
+
+def _named(policy: str | dict[str, Any]) -> str:
+    return policy if isinstance(policy, str) else str(policy["rule"])
 
 
 def _show(result: Result) -> None:

@@ -13,12 +13,11 @@ from dynasor_graph.executor.search import (
     Stepper,
     begin_search,
     conclude,
-    elect,
 )
 from dynasor_graph.executor.simulate import Simulations
 from dynasor_graph.executor.state import Branch, Reasoning, begin, decide
-from dynasor_graph.executor.tally import Tally
-from dynasor_graph.executor.think import ProbeRow, Probing, Thought, think
+from dynasor_graph.executor.tally import Tally, elect
+from dynasor_graph.executor.think import ProbeRow, Probing, Thought, newest_answer, think
 from dynasor_graph.executor.tree import Node, Tree
 from dynasor_graph.executor.uct import Simulation
 from dynasor_graph.executor.window import first_decision
@@ -52,6 +51,7 @@ __all__ = [
     "first_decision",
     "grow_level",
     "level_graph",
+    "newest_answer",
     "open_account",
     "program",
     "resolve",

@@ -37,6 +37,9 @@ class Context(BaseModel):
 
     engine: str = Field(DEFAULT, description="name of a registered engine")
     policy: str | dict[str, Any] = Field("certaindex", description="a policy's name or its JSON")
+    shadow: tuple[str | dict[str, Any], ...] = Field(
+        (), description="policies that are asked too and recorded, and never stop anything"
+    )
     budget: Budget = Budget()
     sampling: Sampling = Sampling()
     system: str | None = Field(None, description="system message before the question")
@@ -49,23 +52,55 @@ class Context(BaseModel):
     @field_validator("policy", mode="before")
     @classmethod
     def _check_policy(cls, value: Any) -> Any:
-        rule = read_policy(value)
-        return rule.model_dump(mode="json") if isinstance(value, Rule) else value
+        return _as_written(value)
+
+    @field_validator("shadow", mode="before")
+    @classmethod
+    def _check_shadow(cls, value: Any) -> Any:
+        return tuple(map(_as_written, value)) if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
     def _check_reads(self) -> Self:
-        missing = self.rule.reads() - self.gives
-        if missing:
-            raise ValueError(
-                f"policy {self.rule.model_dump()['rule']!r} looks at {', '.join(sorted(missing))}, "
-                f"and this algorithm gives {', '.join(sorted(self.gives))}: choose another policy"
-            )
+        for rule in (self.rule, *self.shadow_rules):
+            missing = rule.reads() - self.gives
+            if missing:
+                raise ValueError(
+                    f"policy {rule.model_dump()['rule']!r} looks at {', '.join(sorted(missing))}, "
+                    f"and this algorithm gives {', '.join(sorted(self.gives))}: "
+                    "choose another policy"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> Self:
+        rules = self.shadow_rules
+        for at, rule in enumerate(rules):
+            if (first := rules.index(rule)) < at:
+                raise ValueError(
+                    f"shadow: {self.shadow[at]!r} is the same policy as {self.shadow[first]!r}: "
+                    "leave one of them out"
+                )
         return self
 
     @property
     def rule(self) -> Rule:
         """The policy as a value that decides."""
         return read_policy(self.policy)
+
+    @property
+    def shadow_rules(self) -> tuple[Rule, ...]:
+        """The shadow policies as values, in their order."""
+        return tuple(map(read_policy, self.shadow))
+
+    def reads(self) -> frozenset[str]:
+        """What the policy and its shadows look at together; see `Rule.reads`."""
+        return self.rule.reads().union(*(rule.reads() for rule in self.shadow_rules))
+
+
+def _as_written(policy: Any) -> Any:
+    """A policy that can be read, as it was given; a value as its JSON."""
+    rule = read_policy(policy)
+    return rule.model_dump(mode="json") if isinstance(policy, Rule) else policy
 
 
 C = TypeVar("C", bound=Context)

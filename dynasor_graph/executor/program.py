@@ -25,6 +25,7 @@ from dynasor_graph.errors import ConfigError, PromptTooLong
 from dynasor_graph.executor.accounts import account
 from dynasor_graph.executor.context import Context, resolve
 from dynasor_graph.executor.inflight import InFlight
+from dynasor_graph.executor.shadow import Shadows
 from dynasor_graph.executor.state import Branch, Reasoning
 from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.tasks import BranchTasks
@@ -49,6 +50,7 @@ class Program(Generic[C]):
         tally: Votes of the finished branches, over all rounds.
         in_flight: Its requests that are running.
         tasks: Its branches as LangGraph tasks.
+        shadows: Policies that are asked too, and do not act.
         decision: What the policy said last.
         stop_reason: Set as soon as the program is to end, and never changed after.
     """
@@ -75,9 +77,10 @@ class Program(Generic[C]):
         self.certaindex = state["certaindex"]
         self.in_flight = InFlight(engine)
         self.tasks = BranchTasks()
+        self.shadows = Shadows(settings, tally, state.get("shadowed", ()), self.emit)
         self._emit = emit
         self._clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
-        self._rule = settings.rule
+        self._rule, self._reads = settings.rule, settings.reads()
         self._seconds_before = state["seconds"]
         self._started = self._clock()
 
@@ -201,6 +204,7 @@ class Program(Generic[C]):
             "seconds": self.seconds,
             "certaindex": self.certaindex,
             "decision": self.decision.to_json() if self.decision else None,
+            "shadowed": self.shadows.said,
             "verdict": verdict,
             "stop_reason": self.stop_reason and self.stop_reason.value,
             **more,
@@ -275,7 +279,7 @@ class Program(Generic[C]):
     def wants_logprobs(self) -> bool:
         """Whether log-probabilities are read or recorded; they cost the engine time."""
         voted = getattr(self.settings, "vote", None) == "confidence"
-        return self.settings.logprobs or voted or "logprobs" in self._rule.reads()
+        return self.settings.logprobs or voted or "logprobs" in self._reads
 
     # Deciding ----------------------------------------------------------------------------------
 
@@ -290,13 +294,22 @@ class Program(Generic[C]):
             self.stop_reason = reason
         await self.in_flight.stop()
 
-    async def judge(self, progress: Progress, certaindex: float) -> None:
-        """Ask the policy, record what it said, and stop if it is certain."""
+    async def judge(
+        self, progress: Progress, certaindex: float, *, probed: str | None = None
+    ) -> None:
+        """Ask the policy and its shadows, record what they said, and stop if it is certain.
+
+        Args:
+            progress: What they may know.
+            certaindex: How settled the answer is.
+            probed: What a chain of thought would answer now; of branches the votes say it.
+        """
         self.certaindex = certaindex
         if self.in_flight.stopped:
             return
         self.decision = self._rule.decide(progress)
         self.emit("decision", **self.decision.to_json(), knob=progress.knob, tokens=progress.tokens)
+        self.shadows.ask(progress, probed)
         if self.decision.verdict == "terminate":
             await self.stop(StopReason.CERTAIN)
 

@@ -7,7 +7,7 @@ a LangGraph task, so that a crash in the middle of a tree loses the steps in fli
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -21,7 +21,7 @@ from dynasor_graph.certaindex import entropy_certaindex
 from dynasor_graph.executor.context import Context
 from dynasor_graph.executor.program import Program, prompt_usage
 from dynasor_graph.executor.state import Branch, Reasoning, begin as begin_common
-from dynasor_graph.executor.tally import Tally
+from dynasor_graph.executor.tally import elect
 from dynasor_graph.executor.tree import Node, Tree
 from dynasor_graph.policies import Progress
 from dynasor_graph.reward import DEFAULT_REWARD, Partial, Reward, reward_named, score
@@ -36,7 +36,6 @@ __all__ = [
     "Stepper",
     "begin_search",
     "conclude",
-    "elect",
 ]
 
 
@@ -264,20 +263,6 @@ class Stepper:
             usage={},
             reward=node["reward"],
         )
-
-
-def elect(tally: Tally, vote: str) -> Branch | None:
-    """The branch whose answer wins.
-
-    Args:
-        tally: The finished branches.
-        vote: "weighted": answers weigh by the sum of their rewards (paper, Rebase). "best": the one
-            with the highest reward (paper, MCTS). "majority": all alike.
-    """
-    if vote == "best":
-        return tally.best()
-    weight: Callable[[Branch], float] = lambda branch: branch.get("reward", 0.0)  # noqa: E731
-    return tally.leader(weight) if vote == "weighted" else tally.leader()
 
 
 async def conclude(p: Program[S], state: Searching) -> JSON:

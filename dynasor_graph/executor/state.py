@@ -40,6 +40,7 @@ class Reasoning(TypedDict, total=False):
     """What all algorithms have in common. Give `question`; the rest is written by the nodes.
 
     `program` names the program in traces and derives its seeds; by default the question does.
+    `shadowed` holds the shadow policies that have said "terminate", as they were written.
     """
 
     question: str
@@ -50,6 +51,7 @@ class Reasoning(TypedDict, total=False):
     seconds: float
     certaindex: float
     decision: JSON | None
+    shadowed: list[str | JSON]
     verdict: Verdict
     stop_reason: str | None
     answer: str | None
@@ -65,6 +67,7 @@ async def begin(state: Reasoning) -> JSON:
         "seconds": 0.0,
         "certaindex": 0.0,
         "decision": None,
+        "shadowed": [],
         "verdict": "continue",
         "stop_reason": None,
         "answer": None,

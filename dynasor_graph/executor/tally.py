@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Self
 
 from dynasor_graph.answers import Grouping
 from dynasor_graph.executor.state import Branch
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "elect"]
 
 
 class Tally:
@@ -111,3 +112,24 @@ class Tally:
             sums[root] = sums.get(root, 0.0) + weight(branch)
         # Stable: among equals the class that was seen first stays first.
         return sorted(sums.items(), key=lambda item: -item[1])
+
+
+def elect(tally: Tally, vote: str) -> Branch | None:
+    """The branch whose answer wins; None if no branch gave any.
+
+    Args:
+        tally: The finished branches.
+        vote: "weighted": answers weigh by the sum of their rewards (paper, Rebase). "best": the one
+            with the highest reward (paper, MCTS). "confidence": by exp(mean log-probability).
+            "majority": all alike.
+    """
+    if vote == "best":
+        return tally.best()
+    weight = _WEIGHTS.get(vote)
+    return tally.leader(weight) if weight else tally.leader()
+
+
+_WEIGHTS: dict[str, Callable[[Branch], float]] = {
+    "weighted": lambda branch: branch.get("reward", 0.0),
+    "confidence": lambda branch: math.exp(branch["logprob"] or 0.0),
+}

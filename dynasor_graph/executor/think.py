@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -20,10 +21,10 @@ from dynasor_graph.budget import Grant, Ledger, Usage
 from dynasor_graph.certaindex import probe_certaindex
 from dynasor_graph.executor.program import Program, prompt_usage
 from dynasor_graph.executor.state import Branch
-from dynasor_graph.policies import Probe, Progress
+from dynasor_graph.policies import Probe, Progress, hesitates
 from dynasor_graph.types import Completion, FinishReason, Request
 
-__all__ = ["ProbeRow", "Probing", "Thought", "think"]
+__all__ = ["ProbeRow", "Probing", "Thought", "newest_answer", "think"]
 
 
 class ProbeRow(TypedDict):
@@ -236,7 +237,8 @@ class _Chain:
         for row in found["probes"]:
             await self._remember(row)
         progress = self._progress()
-        await self.p.judge(progress, self._certaindex(progress))
+        probed = newest_answer(found["probes"])
+        await self.p.judge(progress, self._certaindex(progress), probed=probed)
 
     async def _observe_in_order(self) -> None:
         while (task := await self.asked.get()) is not None:
@@ -254,7 +256,7 @@ class _Chain:
             progress = self._progress()
             self.p.certaindex = self._certaindex(progress)
             self.p.emit("probe", **row, tokens=whole.tokens, prefill=computed, cached=whole.cached)
-            await self.p.judge(progress, self.p.certaindex)
+            await self.p.judge(progress, self.p.certaindex, probed=newest_answer(self.now.probes))
 
     def _certaindex(self, progress: Progress) -> float:
         return probe_certaindex([probe.answer for probe in progress.probes], self.how.window)
@@ -282,6 +284,12 @@ class _Answered(NamedTuple):
     at: int
     whole: Completion
     computed: int
+
+
+def newest_answer(probes: Sequence[ProbeRow]) -> str | None:
+    """The answer of the newest probe that gave one and did not hesitate; None if there is none."""
+    said = (row["answer"] for row in reversed(probes) if not hesitates(row["text"]))
+    return next(filter(None, said), None)
 
 
 def _confidence(whole: Completion) -> float | None:

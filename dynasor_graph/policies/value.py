@@ -2,8 +2,8 @@
 
 Votes are not all that finished branches tell. A fitted model reads every signal that is there
 (votes, log-probabilities, lengths, rewards) as one number: the probability that the leading answer is
-the one to return. A table, solved backwards over recorded programs (optimal stopping), then says how
-much that probability can still gain per 1,000 tokens. `dynasor-graph calibrate` fits both.
+the one to return. A table, measured on recorded programs, then says how much further branches raise
+that probability per 1,000 tokens. `dynasor-graph calibrate` fits both.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dynasor_graph.recordings import Recorded
 from dynasor_graph.replay.arms import Floats, Replayed, Study
 from dynasor_graph.replay.votes import Ballot, Decider, Outcome, Vote, replay_votes
 
-__all__ = ["REWARD_COST", "group_of", "orders", "study"]
+__all__ = ["REWARD_COST", "checked_cap", "group_of", "orders", "study"]
 
 REWARD_COST: Final = 35
 """Measured on the bundled model: what judging computed past the cached prefix, a branch."""
@@ -59,7 +59,7 @@ def study(
         ConfigError: A window or the cap is below 1.
     """
     ballots = [Ballot.of(row) for row in recorded]
-    cap = _checked_cap(recorded, ballots, cap)
+    cap = checked_cap(recorded, ballots, cap)
     for window in windows:
         if window < 1:
             raise ConfigError(f"window must be at least 1, got {window}")
@@ -140,7 +140,13 @@ def _chunks(found: Sequence[Outcome], size: int) -> Iterator[Sequence[Outcome]]:
         yield found[start : start + size]
 
 
-def _checked_cap(recorded: Sequence[Recorded], ballots: Sequence[Ballot], cap: int | None) -> int:
+def checked_cap(recorded: Sequence[Recorded], ballots: Sequence[Ballot], cap: int | None) -> int:
+    """The cap, or as many samples as every question has.
+
+    Raises:
+        InputError: There is no question, or one has too few samples.
+        ConfigError: The cap is below 1.
+    """
     if not ballots:
         raise InputError("there is no question to replay")
     fewest = min(range(len(ballots)), key=lambda i: len(ballots[i].classes))

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dynasor_graph.comparison import Arm, Row
+from dynasor_graph.comparison import Arm, Row, compare_shadows
 from dynasor_graph.report import plots, tables
 from dynasor_graph.report.curves import read_curves, select
 from dynasor_graph.report.group import Group, groups_of
@@ -93,6 +93,9 @@ def _view(group: Group, look: Mapping[str, Look], key: str) -> dict[str, Any]:
         "looks": {arm.policy: look[arm.policy] for arm in group.arms},
         "headlines": tables.headlines(group),
         "comparison": tables.comparison(group, look),
+        "shadows": tables.shadows(
+            [row for arm in group.arms for row in compare_shadows(arm)], look
+        ),
         "tradeoff": _tradeoff(group, look, f"{key}-tradeoff"),
         "settling": _settling(group, look, f"{key}-settling"),
         "spending": tables.spending(bars, look),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dynasor_graph.comparison import Row
+from dynasor_graph.comparison import Row, ShadowRow
 from dynasor_graph.report.curves import Example
 from dynasor_graph.report.group import Group
 from dynasor_graph.report.plots import SPENT, Bar
 from dynasor_graph.report.svg import Look
 from dynasor_graph.results import Result
 
-__all__ = ["SHOWN", "comparison", "headlines", "outcomes", "questions", "spending"]
+__all__ = ["SHOWN", "comparison", "headlines", "outcomes", "questions", "shadows", "spending"]
 
 SHOWN = 200
 """Most questions in a page; the results file has them all."""
@@ -89,6 +89,25 @@ def spending(bars: list[Bar], look: Mapping[str, Look]) -> dict[str, Any]:
             for bar in bars
         ],
     }
+
+
+def shadows(rows: Sequence[ShadowRow], look: Mapping[str, Look]) -> list[dict[str, Any]]:
+    """What each shadow policy would have made of its arm, formatted."""
+    return [
+        {
+            "policy": row["policy"],
+            "look": look[row["policy"]],
+            "shadow": row["shadow"],
+            "programs": whole(row["programs"]),
+            "stopped": whole(row["stopped"]),
+            "unknown": whole(row["unknown"]),
+            "accuracy": percent(row["accuracy"]),
+            "agreement": percent(row["agreement"]),
+            "tokens": whole(row["tokens"]),
+            "share": percent(row["share"]),
+        }
+        for row in rows
+    ]
 
 
 def questions(group: Group) -> list[dict[str, Any]]:

@@ -54,6 +54,12 @@ def questions(tmp_path: Path) -> Path:
         pytest.param(["-p", "beta:confidence"], ["key=value", "confidence"], id="no-value"),
         pytest.param(["-p", '{"rule": "beta",'], ["JSON"], id="broken-json"),
         pytest.param(["-p", "probe-consistency"], ["probes", "votes"], id="wrong-evidence"),
+        pytest.param(["--shadow", "cot-mid"], ["probes", "votes"], id="shadow-evidence"),
+        pytest.param(["--shadow", "beta,betta"], ["unknown policy 'betta'"], id="shadow-policy"),
+        pytest.param(["--shadow", ","], ["--shadow names no policy"], id="shadow-empty"),
+        pytest.param(
+            ["--shadow", "sc-math,sc-gsm8k"], ["'sc-gsm8k'", "leave one"], id="shadow-twice"
+        ),
         pytest.param(["--set", "colour=red"], ["colour", "'red'"], id="unknown-setting"),
         pytest.param(["--set", "colour"], ["key=value", "colour"], id="set-without-value"),
         pytest.param(["--temperature", "9"], ["sampling.temperature", "9"], id="temperature"),
@@ -129,6 +135,52 @@ def test_run_writes_results_and_a_trace(questions: Path, capfd: pytest.CaptureFi
     assert json.loads(capfd.readouterr().out)["rows"][0]["accuracy"] == 0.5
     events = output.with_suffix(".trace.jsonl").read_text()
     assert events.count('"event":"branch"') == 10
+
+
+def test_run_shows_what_shadows_would_have_done(questions: Path, capfd: pytest.CaptureFixture[str]):
+    output = questions.with_name("out.jsonl")
+    command = ["run", str(questions), "-e", "fake", "-o", str(output), "-p", "fixed"]
+    command += ["--shadow", "beta:confidence=0.9,start=3, certaindex"]
+    assert call(*command) == 0
+    out = " ".join(capfd.readouterr().out.split())
+    assert "shadows of fixed, 2 questions" in out
+    assert "beta:confidence=0.9,start=3 2 50.0 % 100.0 %" in out
+    assert call(*command, "--resume", "--json") == 0
+    shown = json.loads(capfd.readouterr().out)
+    assert [(row["shadow"], row["stopped"], row["share"]) for row in shown["shadows"]] == [
+        ("beta:confidence=0.9,start=3", 2, pytest.approx(3 / 20)),
+        ("certaindex", 2, pytest.approx(5 / 20)),
+    ]
+    assert shown["rows"][0]["gross_tokens"] == 2 * 20 * 11
+
+
+def test_a_run_without_shadows_says_nothing_of_them(
+    questions: Path, capfd: pytest.CaptureFixture[str]
+):
+    output = questions.with_name("out.jsonl")
+    command = ["run", str(questions), "-e", "fake", "-o", str(output)]
+    assert call(*command) == 0
+    assert "shadow" not in capfd.readouterr().out
+    assert call(*command, "--resume", "--json") == 0
+    assert "shadows" not in json.loads(capfd.readouterr().out)
+    assert call(*command, "--resume", "--shadow", "beta") == 2
+    assert "belongs to another run" in capfd.readouterr().err
+
+
+def test_shadows_need_a_trace(questions: Path, capfd: pytest.CaptureFixture[str]):
+    output = questions.with_name("out.jsonl")
+    command = ["run", str(questions), "-e", "fake", "-o", str(output), "--no-record"]
+    assert call(*command, "--shadow", "beta") == 2
+    assert "leave out --no-record" in capfd.readouterr().err
+    assert not output.exists()
+
+
+def test_solve_shows_where_shadows_would_have_stopped(capfd: pytest.CaptureFixture[str]):
+    settings = ["-p", "fixed", "--shadow", "beta,certaindex", "--set", "branches=8"]
+    assert call("solve", "6 * 7?", "-e", "fake", *settings) == 0
+    err = capfd.readouterr().err
+    assert "beta would stop at 4: 42" in err
+    assert "certaindex would stop at 5: 42" in err
 
 
 def test_arguments_reach_the_engine(questions: Path, capfd: pytest.CaptureFixture[str]):

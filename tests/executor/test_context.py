@@ -20,7 +20,7 @@ from dynasor_graph.budget import Budget
 from dynasor_graph.engine import FakeEngine
 from dynasor_graph.errors import ConfigError
 from dynasor_graph.executor import Context, resolve
-from dynasor_graph.policies import AllOf, Beta, Fixed, Lossless
+from dynasor_graph.policies import AllOf, Beta, Certaindex, Fixed, Lossless
 from tests.executor.stage import registered, replies
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +115,66 @@ def test_a_combined_policy_survives_json():
     again = SelfConsistency.model_validate(json.loads(given.model_dump_json()))
 
     assert again.rule == AllOf(policies=(Beta(confidence=0.9), Lossless()))
+
+
+@pytest.mark.parametrize(
+    "shadow",
+    [
+        pytest.param(("beta:confidence=0.9", "certaindex"), id="names"),
+        pytest.param(["beta:confidence=0.9", {"rule": "certaindex"}], id="names-and-json"),
+        pytest.param((Beta(confidence=0.9), Certaindex()), id="values"),
+    ],
+)
+def test_shadows_are_written_as_a_policy_is_and_stay_json(shadow: Any):
+    given = SelfConsistency(shadow=shadow)
+
+    again = SelfConsistency.model_validate(json.loads(json.dumps(given.model_dump(mode="json"))))
+
+    assert again.shadow_rules == (Beta(confidence=0.9), Certaindex())
+    assert again == given
+
+
+@pytest.mark.parametrize(
+    ("kind", "shadow", "said"),
+    [
+        pytest.param(SelfConsistency, ("betta",), "unknown policy 'betta'.*'beta'", id="unknown"),
+        pytest.param(SelfConsistency, ("beta:confidence=2",), "confidence: .*got 2", id="range"),
+        pytest.param(
+            SelfConsistency, ("beta", "cot-mid"), "'probe-consistency' looks at probes", id="probes"
+        ),
+        pytest.param(ChainOfThought, ("beta",), "'beta' looks at votes", id="votes"),
+        pytest.param(SelfConsistency, ("beta", "esc", "beta"), "leave one of them out", id="twice"),
+        pytest.param(
+            SelfConsistency,
+            ("sc-math", "sc-gsm8k"),
+            "'sc-gsm8k' is the same policy as 'sc-math'",
+            id="twice-by-two-names",
+        ),
+        pytest.param(SelfConsistency, "beta", "valid tuple", id="no-list"),
+        pytest.param(SelfConsistency, (7,), "write a name, a preset or a JSON object", id="number"),
+    ],
+)
+def test_shadows_that_cannot_be_asked_are_refused(kind: type[Context], shadow: Any, said: str):
+    with pytest.raises(ValidationError, match=said):
+        kind(shadow=shadow)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reads"),
+    [
+        pytest.param({"policy": "fixed"}, set(), id="nothing"),
+        pytest.param({"policy": "fixed", "shadow": ("cot-mid",)}, {"probes"}, id="a-shadow"),
+        pytest.param(
+            {"policy": "cot-mid", "shadow": ("fixed", "deer")},
+            {"probes", "confidence"},
+            id="policy-and-shadow",
+        ),
+    ],
+)
+def test_settings_read_what_the_policy_and_its_shadows_read(
+    settings: dict[str, Any], reads: set[str]
+):
+    assert ChainOfThought(**settings).reads() == reads
 
 
 @pytest.mark.parametrize(

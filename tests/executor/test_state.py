@@ -33,6 +33,7 @@ DONE: JSON = {
     "seconds": 9.0,
     "certaindex": 1.0,
     "decision": {"rule": "beta"},
+    "shadowed": ["esc"],
     "verdict": "terminate",
     "stop_reason": "certain",
     "answer": "4",
@@ -47,6 +48,7 @@ async def test_begin_resets_all_but_the_question():
     assert (update["rounds"], update["seconds"], update["verdict"]) == (0, 0.0, "continue")
     assert set(update["usage"].values()) == {0}
     assert {update[k] for k in ("decision", "stop_reason", "answer")} == {None}
+    assert update["shadowed"] == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from dynasor_graph.executor import Branch, Tally
+from dynasor_graph.executor import Branch, Tally, elect
 from dynasor_graph.types import FinishReason
 
 pytestmark = pytest.mark.anyio
@@ -113,3 +113,37 @@ def test_votes_are_a_count_of_the_answers_whatever_the_order(answers: list[str |
     leader = tally.leader()
     # Counter.most_common is stable too: of equals the first seen comes first.
     assert (leader["answer"] if leader else None) == next(iter(dict(count.most_common())), None)
+
+
+@pytest.mark.parametrize(
+    ("vote", "index"),
+    [
+        pytest.param("majority", 0, id="most-branches"),
+        pytest.param("confidence", 3, id="the-surest"),
+        pytest.param("weighted", 4, id="most-reward-in-all"),
+        pytest.param("best", 6, id="most-reward-of-one"),
+    ],
+)
+async def test_each_vote_elects_another_branch(vote: str, index: int):
+    found = [
+        ("1", -9.0, 0.1),
+        ("1", -9.0, 0.1),
+        ("1", -9.0, 0.1),
+        ("2", -0.1, 0.2),
+        ("3", -9.0, 0.6),
+        ("3", -9.0, 0.6),
+        ("4", -9.0, 0.9),
+    ]
+    branches = [branch(i, answer, logprob=sure) for i, (answer, sure, _) in enumerate(found)]
+    for one, (_, _, reward) in zip(branches, found, strict=True):
+        one["reward"] = reward
+
+    leader = elect(await Tally.of(branches), vote)
+
+    assert leader is not None
+    assert leader["index"] == index
+
+
+@pytest.mark.parametrize("vote", ["majority", "confidence", "weighted", "best"])
+async def test_nobody_is_elected_without_an_answer(vote: str):
+    assert elect(await tally_of(None, None), vote) is None
