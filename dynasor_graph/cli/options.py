@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynasor_graph.errors import ConfigError
+from dynasor_graph.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dynasor_graph.engine import Engine
+    from dynasor_graph.executor import Context
     from dynasor_graph.questions import Question
     from dynasor_graph.reward import Reward
 
@@ -162,6 +163,28 @@ def _put(settings: dict[str, Any], path: list[str], text: str) -> None:
         if not isinstance(settings, dict):
             raise ConfigError(f"--set {'.'.join(path)}: {name} is {settings!r}, which has no parts")
     settings[path[-1]] = value
+
+
+def warn_if_elsewhere(policy: str | None, algorithm: str, context: Context, model: str) -> None:
+    """Say how a run differs from what its policy file was certified for."""
+    if policy is None or not policy.strip().endswith(".json"):
+        return
+    from dynasor_graph.calibration import read_policy_file
+    from dynasor_graph.cli.output import warn
+
+    try:
+        told = read_policy_file(Path(policy.strip()))
+    except InputError:
+        return  # a bare rule, of which nothing was promised
+    differs = told.mismatches(
+        model=Path(model).name,
+        algorithm=algorithm,
+        temperature=context.sampling.temperature,
+        cap=getattr(context, "branches", None),
+        window=context.budget.concurrency,
+    )
+    for what in differs:
+        warn(f"{policy}: {what}: its bound does not hold here")
 
 
 BESIDE_REWARD = 0.75

@@ -85,6 +85,7 @@ def run(
     for message in broken:
         warn(f"left out: {message}")
     context = configure(algorithm, **settings)
+    o.warn_if_elsewhere(policy, algorithm, context, model)
     if context.shadow and not record:
         raise ConfigError("--shadow is read from the trace: leave out --no-record")
     judged = o.is_judged([algorithm])

@@ -59,7 +59,8 @@ def solve(
         system=system,
     )
     asked = Question(id="question", text=question)  # mistakes show before the model loads
-    configure(algorithm, **settings)
+    context = configure(algorithm, **settings)
+    o.warn_if_elsewhere(policy, algorithm, context, model)
     judged = o.is_judged([algorithm])
     opened = o.engine_of(engine, model, url, engine_arg, judged=judged)
     judge = o.reward_of(reward, opened) if judged else None

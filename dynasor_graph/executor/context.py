@@ -98,9 +98,11 @@ class Context(BaseModel):
 
 
 def _as_written(policy: Any) -> Any:
-    """A policy that can be read, as it was given; a value as its JSON."""
+    """A policy that can be read, as it was given; a value or a file's content as its JSON."""
     rule = read_policy(policy)
-    return rule.model_dump(mode="json") if isinstance(policy, Rule) else policy
+    # A file may change, and a run that is resumed or replayed has to find the same policy.
+    in_file = isinstance(policy, str) and policy.strip().endswith(".json")
+    return rule.model_dump(mode="json") if in_file or isinstance(policy, Rule) else policy
 
 
 C = TypeVar("C", bound=Context)

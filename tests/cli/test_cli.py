@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dynasor_graph.calibration import BelongsTo, Bound, PolicyFile
 from dynasor_graph.cli import main
 
 QUESTIONS = [
@@ -392,3 +393,37 @@ def test_ctrl_c_keeps_what_was_answered_and_resume_goes_on(tmp_path: Path):
     ids = [json.loads(line)["id"] for line in output.read_text().splitlines()]
     assert len(ids) == len(set(ids)) >= len(kept)
     assert ids[: len(kept)] == kept
+
+
+def test_a_policy_file_warns_where_it_was_not_certified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = PolicyFile(
+        policy={"rule": "beta", "confidence": 0.8},
+        bound=Bound(
+            goal="right", max_loss=0.01, confidence=0.95, loss=0.0, spent=0.5, questions=500
+        ),
+        belongs_to=BelongsTo(
+            models=("abacus-7m",),
+            datasets=(),
+            temperatures=(0.7,),
+            algorithm="self_consistency",
+            cap=8,
+            window=4,
+        ),
+        evidence=(),
+        made="2026-11-23",
+    )
+    told.write(tmp_path / "policy.json")
+    policy = str(tmp_path / "policy.json")
+    run = ["solve", "2 + 2?", "-e", "fake", "-p", policy, "--window", "4", "--json"]
+
+    call(*run, "--branches", "8", "-m", "abacus-7m")
+    quiet = capsys.readouterr()
+    call(*run, "--branches", "9", "-m", "other")
+    loud = capsys.readouterr()
+
+    assert "does not hold" not in quiet.err
+    assert json.loads(quiet.out)["decision"]["rule"] == "beta"
+    assert "model is other, certified for abacus-7m" in loud.err
+    assert "branches is 9, certified for 8" in loud.err
