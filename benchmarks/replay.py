@@ -1,12 +1,13 @@
 """Replay: every rule on recorded samples: what it keeps, what it spends, and how fast that is found.
 
-    python -m benchmarks.replay [FILE ...] [--part rules|windows|speed] [--shuffles 10] [--json]
+    python -m benchmarks.replay [FILE ...] [--part PART] [--shuffles 10] [--json]
 
 FILE is any recording; without one, the bundled samples of `abacus-test`. Rows are macro means over
 the sets and models in the files. All rules see the same samples in the same orders, 40 to a question.
 
 rules: one sample at a time. windows: Beta at .95 with more and more branches in flight.
 speed: programs replayed a second on one core, against the same ones through the live graph.
+allocation: the paper's Table 4 (`benchmarks.allocation`), at a cap of 20.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from rich.progress import Progress
 
+from benchmarks.allocation import allocation
 from benchmarks.output import show
 from dynasor_graph.abacus import recording_path
 from dynasor_graph.engine.virtual_clock import run_virtual
@@ -162,17 +164,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    parser.add_argument("--part", choices=["rules", "windows", "speed"])
+    parser.add_argument("--part", choices=["rules", "windows", "speed", "allocation"])
     parser.add_argument("--shuffles", type=int, default=10)
     parser.add_argument("--json", action="store_true", dest="json_out")
     args = parser.parse_args()
     files = args.files or [recording_path("abacus-test", "direct")]
     recorded = [row for file in files for row in read_recording(file)]
     recorded = [row for row in recorded if len(row.samples) >= CAP]
-    parts = [args.part] if args.part else ["rules", "windows", "speed"]
+    parts = [args.part] if args.part else ["rules", "windows", "speed", "allocation"]
     for part in parts:
         if part == "speed":
             rows = speed(recorded)
+        elif part == "allocation":
+            rows = allocation(recorded, args.shuffles, bundled=not args.files)
         else:
             rows = {"rules": rules, "windows": windows}[part](recorded, args.shuffles)
         show(f"{part}: {len(recorded):,} questions", rows, json_out=args.json_out)

@@ -17,10 +17,13 @@ from pytest_examples import CodeExample, EvalExample, find_examples
 import dynasor_graph
 from docs.generate_cli import PAGE as CLI_PAGE, render
 from dynasor_graph import errors
+from dynasor_graph.abacus import recording_path
 from dynasor_graph.algorithms import ALGORITHMS
+from dynasor_graph.calibration import BelongsTo, Bound, PolicyFile
 from dynasor_graph.cli import app, main
 from dynasor_graph.engine import names
-from dynasor_graph.policies import PRESETS, RULES, read_policy
+from dynasor_graph.policies import PRESETS, RULES, Beta, read_policy
+from dynasor_graph.recordings import read_recording, write_recording
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -91,6 +94,30 @@ def test_the_pages_hold_examples_and_commands():
     assert len(COMMANDS) > 10
 
 
+RECORDINGS = {
+    "full.trace.jsonl": ("abacus-test", "direct"),
+    "new.trace.jsonl": ("abacus-test", "think"),
+    "abacus-test.direct": ("abacus-test", "direct"),
+    "abacus-test.think": ("abacus-test", "think"),
+    "abacus-calibration.direct": ("abacus-calibration", "direct"),
+    "abacus-calibration.think": ("abacus-calibration", "think"),
+}
+POLICY = PolicyFile(
+    policy=Beta().model_dump(mode="json"),
+    bound=Bound(goal="right", max_loss=0.6, confidence=0.95, loss=0.0, spent=0.2, questions=1000),
+    belongs_to=BelongsTo(
+        models=("abacus-7m",),
+        datasets=("abacus-calibration",),
+        temperatures=(0.7,),
+        algorithm="self_consistency",
+        cap=40,
+        window=4,
+    ),
+    evidence=(),
+    made="2026-11-23",
+)
+
+
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_a_command_has_the_options_that_the_page_gives_it(arguments: list[str]):
     command, *rest = arguments
@@ -109,6 +136,15 @@ def test_a_command_runs_on_the_scripted_engine(
         rest += ["--engine", "fake"]
     if command == "run":
         Path("questions.jsonl").write_text(json.dumps({"question": "6 * 7?", "answer": "42"}))
+    if command in {"replay", "calibrate"}:
+        # A part of the recordings, under the names that the pages use; a file goes before a name.
+        for name in {*rest} & RECORDINGS.keys():
+            write_recording(name, read_recording(recording_path(*RECORDINGS[name]))[::15])
+        rest += ["--shuffles", "1"]
+    if command == "calibrate":
+        rest += ["--max-loss", "60"]
+    if "policy.json" in rest:
+        POLICY.write(Path("policy.json"))
     with pytest.raises(SystemExit) as ended:
         main([command, *rest])
     assert ended.value.code == 0, capfd.readouterr().err

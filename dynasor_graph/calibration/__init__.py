@@ -1,5 +1,6 @@
 """Calibration: policies fitted to recorded samples, and how much they may lose, certified."""
 
+from dynasor_graph.calibration.allocation import fit_pareto, fit_skyline
 from dynasor_graph.calibration.bounds import (
     fixed_sequence,
     loss_p_value,
@@ -27,6 +28,8 @@ __all__ = [
     "PolicyFile",
     "candidates_of",
     "certify",
+    "fit_pareto",
+    "fit_skyline",
     "fit_value",
     "fixed_sequence",
     "loss_p_value",

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT = "certaindex,certaindex-every:every=1,beta:confidence=0.9,beta,beta:confidence=0.99,esc"
 
+_DETECTED, _LEAST = 5, 3
+"""Branches after which Certaindex is measured for the page, and the least cap that has such a part."""
+
 FILES = Annotated[
     list[Path],
     typer.Argument(
@@ -99,7 +102,14 @@ def replay(
         from dynasor_graph.report import write_fronts
 
         about = _about(files, kept, policy, chain_policy)
-        write_fronts(output, found, title="What stopping early keeps", about=about, chains=chains)
+        write_fronts(
+            output,
+            found,
+            title="What stopping early keeps",
+            about=about,
+            chains=chains,
+            **({} if chains else _signals(kept, how)),
+        )
     if json_out:
         print_json({"rows": rows, "report": str(output) if report else None})
         return
@@ -202,6 +212,24 @@ def _replayed(
             charged = Costs(probe=costs[0], answer=costs[1])
             return study_chains(recorded, policies, costs=charged, on_arm=on_arm)
         return study(recorded, policies, windows=windows, on_arm=on_arm, **how)
+
+
+def _signals(recorded: list[Recorded], how: dict[str, Any]) -> dict[str, Any]:
+    """What Certaindex told of these questions; empty where that cannot be said.
+
+    Of majority votes alone: the leading answer of another vote is not what Certaindex is about.
+    """
+    from dynasor_graph.replay import correlations, reliability
+
+    most = how["cap"] or min(len(row.samples) for row in recorded)
+    if most < _LEAST or how["vote"] != "majority":
+        return {}
+    told = {key: how[key] for key in ("cap", "shuffles", "seed")}
+    at = min(_DETECTED, most)
+    found = reliability(recorded, at=at, **told)
+    if found.measure == "same" and at == most:
+        return {}  # the full budget's answer is the full budget's
+    return {"reliability": found, "correlations": correlations(recorded, at=at, **told)}
 
 
 def _about(

@@ -10,7 +10,9 @@ import numpy as np
 
 from dynasor_graph.comparison import paired_bootstrap
 from dynasor_graph.replay import Replayed, Study, StudyRow
-from dynasor_graph.report import plots
+from dynasor_graph.replay.reliability import Correlation, Reliability
+from dynasor_graph.report import plots, reliability as reliabilities
+from dynasor_graph.report.labels import FEW
 from dynasor_graph.report.page import render
 from dynasor_graph.report.svg import Look, inline, looks, style
 from dynasor_graph.report.tables import percent, signed, whole
@@ -38,7 +40,14 @@ def cells(row: StudyRow, *, chains: bool = False) -> dict[str, str]:
 
 
 def write_fronts(
-    path: Path, study: Study, *, title: str, about: Mapping[str, str], chains: bool = False
+    path: Path,
+    study: Study,
+    *,
+    title: str,
+    about: Mapping[str, str],
+    chains: bool = False,
+    reliability: Reliability | None = None,
+    correlations: Sequence[Correlation] = (),
 ) -> None:
     """Write one HTML page that needs no other file, no network and no script.
 
@@ -48,6 +57,8 @@ def write_fronts(
         title: What the page is called.
         about: What was replayed how: files, model, date, command.
         chains: Whether the programs are single chains with probes.
+        reliability: How often the leading answer was good by Certaindex; None leaves the part out.
+        correlations: Of Certaindex and its rivals with what programs needed; shown beside it.
     """
     rows = study.rows()
     look = looks(arm.policy for arm in study.arms)
@@ -57,6 +68,7 @@ def write_fronts(
         drawn = lines and inline(
             plots.windows(lines, look), key="windows", label="Latency against tokens, by window"
         )
+        reliable = reliability and reliabilities.view(reliability, correlations)
     shown = [{"policy": row["policy"], "cells": cells(row, chains=chains)} for row in rows]
     render(
         path,
@@ -64,7 +76,9 @@ def write_fronts(
         title=title,
         about=about,
         fronts=fronts,
+        crowded=len(look) > FEW,
         windows=drawn,
+        reliability=reliable,
         rows=shown,
         columns=list(shown[0]["cells"]),
         looks=look,

@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from matplotlib.transforms import Bbox
 
 from dynasor_graph.report.curves import Curve
+from dynasor_graph.report.labels import Point, label, plain
 from dynasor_graph.report.svg import GREY, PAPER, Look
 
 __all__ = [
@@ -39,17 +37,6 @@ _FILL = {  # kind of token -> strength of the policy's colour, and hatching
     "probe_prefill": (0.2, "\\\\\\\\\\\\"),
     "reward": (0.2, "xxxx"),
 }
-
-_PLACES = ((9, 9), (-9, 9), (9, -9), (-9, -9), (9, 22), (-9, 22), (9, -22), (-9, -22), (0, 35))
-"""Where a label may stand beside its point, the best place first; in points."""
-
-
-class Point(NamedTuple):
-    """One arm: accuracy in percent and net tokens a question, each with its interval."""
-
-    policy: str
-    accuracy: tuple[float, float, float]
-    tokens: tuple[float, float, float]
 
 
 class Step(NamedTuple):
@@ -78,7 +65,10 @@ class Series(NamedTuple):
 def tradeoff(
     points: Sequence[Point], look: Mapping[str, Look], *, measure: str = "accuracy (%)"
 ) -> Figure:
-    """Accuracy (or another `measure`) against net tokens, one point an arm, labelled where it stands."""
+    """Accuracy (or another `measure`) against net tokens, one point an arm, labelled where it stands.
+
+    Of many points, those whose label has no room stay without.
+    """
     figure, ax = _axes(4.6, 3.2)
     for point in points:
         (x, x_low, x_high), (y, y_low, y_high) = point.tokens, point.accuracy
@@ -100,7 +90,7 @@ def tradeoff(
     ax.set_xlabel("net tokens a question")
     ax.set_ylabel(measure)
     _thousands(ax)
-    _label(figure, ax, points, look)
+    label(figure, ax, points, look)
     return figure
 
 
@@ -208,7 +198,7 @@ def spending(bars: Sequence[Bar], look: Mapping[str, Look]) -> Figure:
             textcoords="offset points",
             va="center",
         )
-    ax.set_yticks(range(len(bars)), [_plain(bar.policy) for bar in bars])
+    ax.set_yticks(range(len(bars)), [plain(bar.policy) for bar in bars])
     ax.tick_params(axis="y", length=0)
     ax.invert_yaxis()
     longest = max(sum(bar.usage.get(kind, 0.0) for kind in kinds) for bar in bars)
@@ -268,59 +258,8 @@ def _thousands(ax: Axes) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _plain(text: str, most: int = 34) -> str:
-    """Text that matplotlib takes as it is, cut where it is too long for a plot."""
-    short = text if len(text) <= most else text[: most - 3] + "..."
-    return short.replace("$", r"\$")
-
-
 def _key(kind: str) -> tuple[Patch, Patch]:
     """A legend's sample, in two layers as the bars are: a strength would make hatching pale."""
     strength, hatch = _FILL[kind]
     fill = Patch(facecolor=GREY, alpha=strength, linewidth=0)
     return fill, Patch(fill=False, hatch=hatch, edgecolor=GREY, linewidth=0.6)
-
-
-def _label(figure: Figure, ax: Axes, points: Sequence[Point], look: Mapping[str, Look]) -> None:
-    """Write each policy beside its point, clear of points, bars and other labels where it can."""
-    figure.draw_without_rendering()  # only now it is known where the axes are
-    frame = ax.get_window_extent()
-    taken = [box for point in points for box in _boxes(ax, point)]
-    for point in points:
-        label = ax.annotate(
-            _plain(point.policy),
-            (point.tokens[0], point.accuracy[0]),
-            xytext=_PLACES[0],
-            textcoords="offset points",
-            va="center",
-            color=look[point.policy].colour,
-            fontweight="bold",
-            in_layout=False,
-            path_effects=[withStroke(linewidth=3, foreground=PAPER)],
-        )
-
-        def clashes(place: tuple[int, int], label: Annotation = label) -> int:
-            _put(label, place)
-            box = label.get_window_extent()
-            inside = frame.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-            return box.count_overlaps(taken) + (0 if inside else 100)
-
-        _put(label, min(_PLACES, key=clashes))
-        taken.append(label.get_window_extent())
-
-
-def _put(label: Annotation, place: tuple[int, int]) -> None:
-    label.xyann = place
-    label.set_horizontalalignment("left" if place[0] > 0 else "right" if place[0] < 0 else "center")
-
-
-def _boxes(ax: Axes, point: Point) -> list[Bbox]:
-    """Where a point and its error bars are, in pixels."""
-    (x, x_low, x_high), (y, y_low, y_high) = point.tokens, point.accuracy
-    ends = ax.transData.transform([(x, y), (x_low, y), (x_high, y), (x, y_low), (x, y_high)])
-    (x, y), (left, _), (right, _), (_, low), (_, high) = ends.tolist()
-    return [
-        Bbox.from_extents(x - 8, y - 8, x + 8, y + 8),
-        Bbox.from_extents(left, y - 1, right, y + 1),
-        Bbox.from_extents(x - 1, low, x + 1, high),
-    ]
