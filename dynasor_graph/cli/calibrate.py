@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynasor_graph.cli import options as o
-from dynasor_graph.cli.replay import FILES, recording_of, usable
+from dynasor_graph.cli.replay import FILES, is_chain, recording_of, replayed, usable
 from dynasor_graph.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from dynasor_graph.calibration import Certificate, PolicyFile
     from dynasor_graph.policies import Rule
     from dynasor_graph.recordings import Recorded
-    from dynasor_graph.replay import Study
 
 
 def calibrate(
@@ -82,7 +81,8 @@ def calibrate(
 
     One half of the questions orders the candidates (and fits the policy value), the other certifies
     them one by one until one fails (Learn then Test). Writes a policy file for `--policy FILE`, bound to
-    model, sampling, algorithm and knob. Status 1: nothing could be certified, or the check failed.
+    model, sampling, algorithm and knob. Status 1: nothing that saves could be certified, or the check
+    failed.
     """
     if goal not in {"right", "same"}:
         raise ConfigError(f"--goal is right or same, not {goal!r}")
@@ -100,8 +100,9 @@ def calibrate(
         sweep=(parameter, _values(values)),
         told={"max_loss": max_loss / 100, "confidence": confidence, "goal": goal},
     )
-    chains = _is_chain(base)
-    if found.rule is not None:
+    chains = is_chain(base)
+    saves = found.rule is not None and found.candidates[found.certified - 1]["spent"] < 1
+    if saves:
         cap = branches or min(len(row.samples) for row in recorded)
         _file(
             found,
@@ -113,8 +114,8 @@ def calibrate(
                 "window": None if chains else window,
             },
         ).write(output)
-    _show(found, max_loss, confidence, output, json_out)
-    if found.rule is None:
+    _show(found, max_loss, confidence, output if saves else None, json_out)
+    if not saves:
         raise typer.Exit(1)
 
 
@@ -125,29 +126,6 @@ def _values(text: str | None) -> list[Any]:
         return [json.loads(part) for part in text.split(",")]
     except json.JSONDecodeError:
         raise ConfigError(f"--values takes numbers such as 0.99,0.95, got {text!r}") from None
-
-
-def _is_chain(rule: Rule) -> bool:
-    return bool(rule.reads() & {"probes", "confidence"})
-
-
-def _replayed(
-    recorded: Sequence[Recorded], policies: dict[str, Rule], how: dict[str, Any]
-) -> Study:
-    from rich.progress import Progress
-
-    from dynasor_graph.cli.output import aside
-    from dynasor_graph.replay import study, study_chains
-
-    with Progress(console=aside, transient=True) as progress:
-        task = progress.add_task("replaying", total=1 + len(policies))
-
-        def on_arm(arm: Any) -> None:
-            progress.update(task, advance=1, description=arm.policy)
-
-        if any(map(_is_chain, policies.values())):
-            return study_chains(recorded, policies, on_arm=on_arm)
-        return study(recorded, policies, on_arm=on_arm, **how)
 
 
 def _calibrated(
@@ -175,7 +153,7 @@ def _calibrated(
     else:
         base = read_policy(policy)
     found = certify(
-        lambda rows, policies: _replayed(rows, policies, how),
+        lambda rows, policies: replayed(rows, policies, how),
         fit,
         test,
         candidates_of(base, *sweep),
@@ -210,14 +188,14 @@ def _file(
 
 
 def _show(
-    found: Certificate, max_loss: float, confidence: float, output: Path, json_out: bool
+    found: Certificate, max_loss: float, confidence: float, output: Path | None, json_out: bool
 ) -> None:
     from dynasor_graph.cli.output import print_json, print_table, warn
 
     if json_out:
         rows = [dict(row) for row in found.candidates]
-        chosen = found.rule.model_dump(mode="json") if found.rule else None
-        file = str(output) if found.rule else None
+        chosen = found.rule.model_dump(mode="json") if found.rule and output else None
+        file = str(output) if output else None
         print_json({"policy": chosen, "file": file, "needed": found.needed, "candidates": rows})
         return
     shown = [
@@ -231,6 +209,12 @@ def _show(
         for i, row in enumerate(found.candidates)
     ]
     print_table(f"{found.questions} questions, loss of at most {max_loss:g} points", shown)
+    if found.rule is not None and output is None:
+        warn(
+            "no candidate that is certified costs less than the full budget: do not stop",
+            "bold red",
+        )
+        return
     if found.rule is not None:
         best = found.candidates[found.certified - 1]
         warn(
@@ -265,7 +249,7 @@ def _check(path: Path, recorded: Sequence[Recorded], how: dict[str, Any], json_o
         warn(f"{model}: the policy was certified for {', '.join(mine.models)}")
     rule = read_policy(told.policy)
     where = {"cap": mine.cap, "windows": [mine.window or 1]}
-    base, arm = _replayed(recorded, {"checked": rule}, {**how, **where}).arms
+    base, arm = replayed(recorded, {"checked": rule}, {**how, **where}).arms
     lost = losses(base, arm, "same" if bound.goal == "same" else "right")
     low, level = (0.0 if bound.goal == "same" else -1.0), 1 - bound.confidence
     values = lost.tolist()

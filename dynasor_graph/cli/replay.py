@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -86,14 +87,12 @@ def replay(
     policies = policies_of(policy)
     costs = (probe_cost, answer_cost)
     kept = recorded if chain_policy is None else _ended(recorded, chain_policy, costs)
-    chains = chain_policy is None and any(
-        rule.reads() & {"probes", "confidence"} for rule in policies.values()
-    )
+    chains = any(map(is_chain, policies.values()))
     how: dict[str, Any] = {"cap": branches, "shuffles": shuffles, "seed": seed}
     if vote not in {"majority", "confidence", "best"}:
         raise ConfigError(f"--vote is majority, confidence or best, not {vote!r}")
     how["vote"] = cast("Literal['majority', 'confidence', 'best']", vote)
-    found = _replayed(kept, policies, windows_of(window), how, costs if chains else None)
+    found = replayed(kept, policies, {**how, "windows": windows_of(window)}, costs)
     groups = list(dict.fromkeys(found.groups))
     rows: list[Any] = [{"group": None, **row} for row in found.rows()]
     if len(groups) > 1:
@@ -189,29 +188,41 @@ def _ended(recorded: list[Recorded], policy: str, costs: tuple[int, int]) -> lis
     return shorten(recorded, read_policy(policy), Costs(probe=costs[0], answer=costs[1]))
 
 
-def _replayed(
-    recorded: list[Recorded],
+def is_chain(rule: Rule) -> bool:
+    """Whether a policy looks at single chains of thought, and not at votes."""
+    return bool(rule.reads() & {"probes", "confidence"})
+
+
+def replayed(
+    recorded: Sequence[Recorded],
     policies: dict[str, Rule],
-    windows: list[int],
     how: dict[str, Any],
-    costs: tuple[int, int] | None,
+    costs: tuple[int, int] | None = None,
 ) -> Study:
-    """The study, with a line of progress; of chains if there are costs of probes."""
+    """The study, with a line of progress; of chains if a policy is one for chains.
+
+    Args:
+        recorded: The questions.
+        policies: Name -> policy.
+        how: What `study` is told.
+        costs: Net tokens of a probe, and of the answer of a stopped chain.
+    """
     from rich.progress import Progress
 
     from dynasor_graph.cli.output import aside
     from dynasor_graph.replay import Costs, study, study_chains
 
+    total = len({"fixed", *policies}) * len(how.get("windows", [1]))
     with Progress(console=aside, transient=True) as progress:
-        task = progress.add_task("replaying", total=len({"fixed", *policies}) * len(windows))
+        task = progress.add_task("replaying", total=total)
 
         def on_arm(arm: Replayed) -> None:
             progress.update(task, advance=1, description=f"{arm.policy}, {arm.window} in flight")
 
-        if costs is not None:
-            charged = Costs(probe=costs[0], answer=costs[1])
+        if any(map(is_chain, policies.values())):
+            charged = Costs(probe=costs[0], answer=costs[1]) if costs else None
             return study_chains(recorded, policies, costs=charged, on_arm=on_arm)
-        return study(recorded, policies, windows=windows, on_arm=on_arm, **how)
+        return study(recorded, policies, on_arm=on_arm, **how)
 
 
 def _signals(recorded: list[Recorded], how: dict[str, Any]) -> dict[str, Any]:
