@@ -12,12 +12,21 @@ from typing_extensions import TypedDict
 
 from dynasor_graph.budget import Usage
 from dynasor_graph.errors import InputError
+from dynasor_graph.policies import in_short
 from dynasor_graph.recordings import spelled_equally
 from dynasor_graph.results import Result
 from dynasor_graph.trace import ProgramTrace, read_trace
 from dynasor_graph.types import JSON, StopReason
 
-__all__ = ["Arm", "Row", "ShadowRow", "compare", "compare_shadows", "paired_bootstrap"]
+__all__ = [
+    "Arm",
+    "Row",
+    "ShadowRow",
+    "arm_of",
+    "compare",
+    "compare_shadows",
+    "paired_bootstrap",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +160,29 @@ class ShadowRow(TypedDict):
     agreement: float
     tokens: int
     share: float
+
+
+def arm_of(path: Path) -> Arm:
+    """The programs of a run that came to their end, out of its trace.
+
+    Raises:
+        InputError: The file is no trace, it holds no result, or programs of different algorithms or
+            policies.
+    """
+    ended = [program for program in read_trace(path).values() if program.result is not None]
+    if not ended:
+        raise InputError(f"{path}: not one program came to its end")
+    kinds = {
+        (p.start.get("algorithm", ""), _written(p.start.get("settings", {}).get("policy", "")))
+        for p in ended
+    }
+    if len(kinds) > 1:
+        told = "; ".join(f"{algorithm} with {policy}" for algorithm, policy in sorted(kinds))
+        raise InputError(f"{path}: holds different runs: {told}")
+    ((algorithm, _),) = kinds
+    results = [Result.from_json(program.result) for program in ended if program.result]
+    spelled = in_short(ended[0].start.get("settings", {}).get("policy", "fixed"))
+    return Arm(algorithm=algorithm, policy=spelled, results=results, trace=path)
 
 
 def compare_shadows(arm: Arm) -> list[ShadowRow]:

@@ -69,7 +69,7 @@ class Candidate(TypedDict):
     """One value of the parameter, with its evidence.
 
     Losses are in [-1, 1], as are their bounds; `spent` is the share of the full budget's net tokens
-    on the certify half; `p_value` is None for candidates after the first that failed.
+    on the certify half.
     """
 
     policy: str
@@ -112,15 +112,16 @@ def candidates_of(
         ConfigError: The rule has no sweep of its own and none is given, or a value is out of range.
     """
     name = str(base.model_dump()["rule"])
-    if parameter is None:
-        if name not in SWEEPS:
-            raise ConfigError(
-                f"policy {name!r}: say which --parameter to try with which --values; "
-                f"known are {', '.join(SWEEPS)}"
-            )
-        parameter, values = SWEEPS[name].parameter, values or SWEEPS[name].values
-    if parameter not in RULES[name].model_fields:
+    sweep = SWEEPS.get(name)
+    if parameter not in (None, *RULES[name].model_fields):
         raise ConfigError(f"policy {name!r} has no parameter {parameter!r}")
+    if sweep is not None and parameter in (None, sweep.parameter):
+        parameter, values = sweep.parameter, values or sweep.values
+    if parameter is None or not values:
+        raise ConfigError(
+            f"policy {name!r}: say which --parameter to try with which --values; "
+            f"known are {', '.join(SWEEPS)}"
+        )
     told = base.model_dump(mode="json")
     return {
         f"{name}:{parameter}={value}": (value, read_policy({**told, parameter: value}))
@@ -129,7 +130,9 @@ def candidates_of(
 
 
 def split(recorded: Sequence[Recorded], seed: int) -> tuple[list[Recorded], list[Recorded]]:
-    """The questions dealt into two halves, to fit and to certify; by their ids, not by their order.
+    """The questions dealt into two halves at random, to fit and to certify.
+
+    Equal questions in an equal order give equal halves.
 
     Raises:
         InputError: There are fewer than 40: too few for either.

@@ -97,5 +97,5 @@ def read_policy_file(path: Path) -> PolicyFile:
         raise InputError(f"{path}: no such file") from None
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error, 'policy file')}") from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: no policy file: {error}") from None

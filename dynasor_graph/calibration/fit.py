@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from dynasor_graph.errors import InputError
+from dynasor_graph.errors import ConfigError, InputError
 from dynasor_graph.policies import Decision, Fixed
-from dynasor_graph.policies.value import Goal, Value, leader_of, signals
+from dynasor_graph.policies.value import SIGNALS, Goal, Value, leader_of, signals
 from dynasor_graph.recordings import Recorded
 from dynasor_graph.replay import Ballot, Decider, replay_votes
-from dynasor_graph.replay.study import orders
+from dynasor_graph.replay.study import check_signals, checked_cap, orders
 from dynasor_graph.replay.votes import Seen
 
 __all__ = ["fit_value"]
@@ -70,28 +70,48 @@ def fit_value(
         price: What the policy starts with.
 
     Raises:
-        InputError: There are fewer than 20 questions, or gold is missing.
+        ConfigError: A kind of signals does not exist or comes twice, or the vote "best" is not among
+            what the model reads.
+        InputError: There are fewer than 20 questions, too few samples, or gold or a signal is missing.
     """
+    _check_kinds(kinds, vote)
     if len(recorded) < 20:
         raise InputError(f"{len(recorded)} questions are too few to fit on: record at least 20")
-    cap = cap or min(len(row.samples) for row in recorded)
+    ballots = [Ballot.of(row) for row in recorded]
+    cap = checked_cap(recorded, ballots, cap)
+    check_signals(recorded, ballots, {"value": frozenset(kinds)}, vote)
     paths = _collect(recorded, kinds, goal, vote, cap, shuffles, seed)
     flat = paths.signals.reshape(-1, paths.signals.shape[-1])
     weights, bias = _logistic(flat, paths.good.reshape(-1))
+    weights, bias = weights.round(6), round(bias, 6)  # as written, so that cells are the policy's
     probability = expit(paths.signals @ weights + bias)
     inner = np.quantile(probability, np.linspace(0, 1, _COLUMNS + 1)[1:-1])
     edges = np.unique(inner.round(6))
+    edges = edges[edges < probability.max()]  # each column was seen
     cell = np.searchsorted(edges, probability)
     worth = np.maximum(_solved(cell, paths), _measured(cell, paths))
     return Value(
         price=price,
         vote=vote,
         kinds=tuple(kinds),
-        bias=round(bias, 6),
-        weights=tuple(weights.round(6).tolist()),
+        bias=bias,
+        weights=tuple(weights.tolist()),
         edges=tuple(edges.tolist()),
         worth=tuple(map(tuple, worth.round(6).tolist())),
     )
+
+
+def _check_kinds(kinds: Sequence[str], vote: Literal["majority", "best"]) -> None:
+    known = ", ".join(SIGNALS)
+    if not kinds:
+        raise ConfigError(f"kinds: name some of {known}")
+    for kind in kinds:
+        if kind not in SIGNALS:
+            raise ConfigError(f"kinds: {kind!r} is none of {known}")
+    if len(set(kinds)) < len(kinds):
+        raise ConfigError(f"kinds: one comes twice: {', '.join(kinds)}")
+    if vote == "best" and "rewards" not in kinds:
+        raise ConfigError("vote 'best' needs 'rewards' among the kinds")
 
 
 class _Watch(Decider):

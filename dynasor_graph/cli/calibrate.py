@@ -86,12 +86,16 @@ def calibrate(
     """
     if goal not in {"right", "same"}:
         raise ConfigError(f"--goal is right or same, not {goal!r}")
+    if vote not in {"majority", "confidence", "best"}:
+        raise ConfigError(f"--vote is majority, confidence or best, not {vote!r}")
     recorded = usable([row for file in files for row in recording_of(file)])
     how: dict[str, Any] = {"shuffles": shuffles, "seed": seed, "vote": vote}
     if check is not None:
         _check(check, recorded, how, json_out)
         return
-    how |= {"cap": branches, "windows": [window]}
+    # Of all of them: each half by itself might have more, and the file says this one.
+    cap = branches or min((len(row.samples) for row in recorded), default=None)
+    how |= {"cap": cap, "windows": [window]}
     found, base = _calibrated(
         recorded,
         policy,
@@ -103,7 +107,6 @@ def calibrate(
     chains = is_chain(base)
     saves = found.rule is not None and found.candidates[found.certified - 1]["spent"] < 1
     if saves:
-        cap = branches or min(len(row.samples) for row in recorded)
         _file(
             found,
             recorded,
@@ -239,7 +242,7 @@ def _check(path: Path, recorded: Sequence[Recorded], how: dict[str, Any], json_o
 
     told = read_policy_file(path)
     bound, mine = told.bound, told.belongs_to
-    if mine.cap and min(len(row.samples) for row in recorded) < mine.cap:
+    if mine.cap and any(len(row.samples) < mine.cap for row in recorded):
         raise InputError(
             f"{path} was certified with {mine.cap} branches: record as many a question"
         )

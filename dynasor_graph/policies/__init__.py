@@ -14,7 +14,7 @@ from dynasor_graph.policies.adaptive import (
 from dynasor_graph.policies.allocation import Even, Length, Pareto, Skyline
 from dynasor_graph.policies.base import RULES, Decision, Policy, Probe, Progress, Rule
 from dynasor_graph.policies.combine import AllOf, AnyOf
-from dynasor_graph.policies.named import PRESETS, read_policy, summary
+from dynasor_graph.policies.named import PRESETS, in_short, read_policy, summary
 from dynasor_graph.policies.probes import (
     HESITATION,
     ProbeConfidence,
@@ -63,6 +63,7 @@ __all__ = [
     "Value",
     "VoteEntropy",
     "hesitates",
+    "in_short",
     "largest_probability",
     "leader_probability",
     "read_policy",

@@ -24,7 +24,7 @@ from dynasor_graph.policies.combine import AllOf, AnyOf
 from dynasor_graph.policies.probes import ProbeConfidence, ProbeConsistency
 from dynasor_graph.policies.votes import Certaindex
 
-__all__ = ["PRESETS", "read_policy", "summary"]
+__all__ = ["PRESETS", "in_short", "read_policy", "summary"]
 
 PRESETS: dict[str, Rule] = {
     "sc-math": Certaindex(threshold=0.7, at=5),
@@ -50,6 +50,24 @@ al. 2025), at our probes instead of its words."""
 def summary(rule: type[Rule]) -> str:
     """One line on what a rule does."""
     return (rule.__doc__ or "").strip().splitlines()[0]
+
+
+def in_short(spec: str | Mapping[str, Any] | Rule) -> str:
+    """A policy as a person would write it; tables inside it are left out.
+
+    Raises:
+        UnknownName: No rule or preset of that name.
+        ConfigError: A parameter does not exist or is out of range.
+    """
+    if isinstance(spec, str) and not spec.lstrip().startswith("{"):
+        return spec.strip()
+    rule = read_policy(spec)
+    if isinstance(rule, AllOf | AnyOf):
+        return (" & " if isinstance(rule, AllOf) else " | ").join(map(in_short, rule.policies))
+    told = rule.model_dump(mode="json", exclude_defaults=True, exclude={"rule"})
+    name = str(rule.model_dump()["rule"])
+    plain = [f"{k}={v}" for k, v in told.items() if isinstance(v, str | int | float)]
+    return f"{name}:{','.join(plain)}" if plain else name
 
 
 def _from_json(row: Mapping[str, Any]) -> Rule:
@@ -120,7 +138,7 @@ def read_policy(spec: str | Mapping[str, Any] | Rule) -> Rule:
         except json.JSONDecodeError as error:
             raise ConfigError(f"policy: not valid JSON ({error}): {text!r}") from None
         return _from_json(row)
-    if text.endswith(".json"):
+    if text.endswith(".json") and (not set("|&") & set(text) or Path(text).is_file()):
         return _from_json(_in_file(Path(text)))
     for sign, combined in (("|", AnyOf), ("&", AllOf)):
         if sign in text:

@@ -143,6 +143,8 @@ class Value(Rule):
         for kind in self.kinds:
             if kind not in SIGNALS:
                 raise ValueError(f"kinds: {kind!r} is none of {', '.join(SIGNALS)}")
+        if len(set(self.kinds)) < len(self.kinds):
+            raise ValueError(f"kinds: one comes twice: {', '.join(self.kinds)}")
         if self.vote == "best" and "rewards" not in self.kinds:
             raise ValueError("vote 'best' needs 'rewards' among the kinds")
         count = sum(len(SIGNALS[kind]) for kind in self.kinds)

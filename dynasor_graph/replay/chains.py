@@ -69,7 +69,11 @@ def replay_chain(sample: Sample, policy: Rule, costs: Costs | None = None) -> Ch
         progress = Progress(knob=at, cap=sample.tokens, probes=tuple(seen), tokens=at)
         if policy.decide(progress).verdict == "terminate":
             return ChainOutcome(answer, at + costs.answer, len(seen), certain=True)
-    return ChainOutcome(sample.answer, sample.tokens, len(seen), certain=False)
+    answer = sample.answer
+    if answer is None:  # as the live chain: what its newest probe answered
+        said = (probe.answer for probe in reversed(asked[: len(seen)]))
+        answer = next((one for one in said if one is not None), None)
+    return ChainOutcome(answer, sample.tokens, len(seen), certain=False)
 
 
 def shorten(
@@ -80,9 +84,10 @@ def shorten(
     What comes out is replayed as branches: fewer and shorter ones.
 
     Raises:
-        InputError: The policy looks at probes, and a sample has none.
+        InputError: There is no chain, none with probes, or the policy looks at something else.
     """
     costs = costs or Costs()
+    _check_chains(recorded, {str(policy.model_dump()["rule"]): policy})
     return [
         replace(row, samples=tuple(_shortened(row, one, policy, costs)[1] for one in row.samples))
         for row in recorded
@@ -97,7 +102,7 @@ def _shortened(
     except InputError as error:
         raise InputError(f"{row.id}: {error}") from None
     correct = sample.correct
-    if found.certain:
+    if found.answer != sample.answer:
         correct = None if row.gold is None else found.answer == row.gold
     return found, replace(
         sample,
@@ -174,6 +179,9 @@ def _columns(name: str, found: Sequence[_Row], recorded: Sequence[Recorded]) -> 
 def _check_chains(recorded: Sequence[Recorded], policies: dict[str, Rule]) -> None:
     if not any(row.samples for row in recorded):
         raise InputError("there is no chain to replay")
+    for row in recorded:
+        if not row.samples:
+            raise InputError(f"{row.id}: the question has no samples: leave it out")
     probed = [probe for row in recorded for one in row.samples for probe in one.probes]
     for name, rule in policies.items():
         reads = rule.reads()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from dynasor_graph.recordings import Recorded
 from dynasor_graph.replay.arms import Floats, Replayed, Study
 from dynasor_graph.replay.votes import Ballot, Decider, Outcome, Vote, replay_votes
 
-__all__ = ["REWARD_COST", "checked_cap", "group_of", "orders", "study"]
+__all__ = ["REWARD_COST", "check_signals", "checked_cap", "group_of", "orders", "study"]
 
 REWARD_COST: Final = 35
 """Measured on the bundled model: what judging computed past the cached prefix, a branch."""
@@ -63,7 +63,8 @@ def study(
     for window in windows:
         if window < 1:
             raise ConfigError(f"window must be at least 1, got {window}")
-    _check_signals(recorded, ballots, policies, vote)
+    needed = {name: rule.reads() for name, rule in policies.items()}
+    check_signals(recorded, ballots, needed, vote)
     rng = np.random.default_rng(seed)
     drawn = [orders(len(ballot.classes), cap, shuffles, rng) for ballot in ballots]
     pairs = list(zip(ballots, drawn, strict=True))
@@ -165,13 +166,24 @@ def checked_cap(recorded: Sequence[Recorded], ballots: Sequence[Ballot], cap: in
     return cap
 
 
-def _check_signals(
+def check_signals(
     recorded: Sequence[Recorded],
     ballots: Sequence[Ballot],
-    policies: dict[str, Rule],
+    needed: Mapping[str, frozenset[str]],
     vote: Vote,
 ) -> None:
-    needed = {name: rule.reads() for name, rule in policies.items()}
+    """Refuse what looks at signals that were not recorded.
+
+    Args:
+        recorded: The questions.
+        ballots: Their samples.
+        needed: What each policy reads, by its name.
+        vote: How the answer is chosen.
+
+    Raises:
+        InputError: A question lacks what is read.
+    """
+    needed = dict(needed)
     if vote == "best":
         needed["vote 'best'"] = frozenset({"rewards"})
     if vote == "confidence":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -146,6 +147,77 @@ def test_something_that_is_no_policy_at_all_is_a_config_error():
     spec: Any = 5
     with pytest.raises(ConfigError, match="write a name, a preset or a JSON object, got 5"):
         read_policy(spec)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "rule"),
+    [
+        pytest.param(
+            '{"policy": {"rule": "beta", "confidence": 0.9}, "bound": {}, "made": ""}',
+            "{}",
+            Beta(confidence=0.9),
+            id="what-calibrate-writes",
+        ),
+        pytest.param('{"rule": "lossless"}', "{}", Lossless(), id="a-bare-rule"),
+        pytest.param('{"rule": "lossless"}', " {} ", Lossless(), id="spaces"),
+        pytest.param(
+            '{"rule": "any-of", "policies": ["beta", "fixed"]}',
+            "{}",
+            AnyOf(policies=(Beta(), Fixed())),
+            id="a-combination",
+        ),
+        pytest.param(
+            '{"rule": "lossless"}', "{} & beta", AllOf(policies=(Lossless(), Beta())), id="first"
+        ),
+        pytest.param(
+            '{"rule": "lossless"}', "beta | {}", AnyOf(policies=(Beta(), Lossless())), id="last"
+        ),
+    ],
+)
+def test_a_policy_is_read_from_a_file(tmp_path: Path, text: str, spec: str, rule: Rule) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text(text)
+    assert read_policy(spec.format(path)) == rule
+
+
+def test_a_sign_in_the_name_of_a_file_combines_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "R&D.json"
+    path.write_text('{"rule": "lossless"}')
+    assert read_policy(str(path)) == Lossless()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param(None, "x.json: no such file", id="missing"),
+        pytest.param('{"rule": "beta"', "x.json: cannot be read: .*delimiter", id="broken-json"),
+        pytest.param("", "x.json: cannot be read", id="empty"),
+        pytest.param("[1]", "x.json: holds no policy", id="a-list"),
+        pytest.param('"beta"', "x.json: holds no policy", id="a-name"),
+        pytest.param('{"policy": "beta"}', "x.json: holds no policy", id="a-name-inside"),
+        pytest.param('{"policy": null}', "x.json: holds no policy", id="null"),
+        pytest.param("{}", "needs a field 'rule'", id="no-rule"),
+        pytest.param('{"rule": "bata"}', "unknown policy 'bata'", id="unknown-rule"),
+        pytest.param('{"rule": "beta", "start": 0}', "'beta': start: .*got 0", id="wrong-value"),
+    ],
+)
+def test_a_wrong_policy_file_is_a_config_error(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "x.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_policy(str(path))
+
+
+def test_a_folder_is_no_policy_file(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_policy(str(tmp_path / "x.json"))
+
+
+def test_a_missing_file_in_a_combination_is_named_alone() -> None:
+    with pytest.raises(ConfigError, match=r"policy: nowhere\.json: no such file"):
+        read_policy("beta | nowhere.json")
 
 
 shares = st.floats(0, 1)
