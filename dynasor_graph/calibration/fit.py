@@ -87,7 +87,7 @@ def fit_value(
     probability = expit(paths.signals @ weights + bias)
     inner = np.quantile(probability, np.linspace(0, 1, _COLUMNS + 1)[1:-1])
     edges = np.unique(inner.round(6))
-    edges = edges[edges < probability.max()]  # each column was seen
+    edges = edges[edges < probability.max()]  # the surest column was seen
     cell = np.searchsorted(edges, probability)
     worth = np.maximum(_solved(cell, paths), _measured(cell, paths))
     return Value(

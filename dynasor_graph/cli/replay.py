@@ -213,7 +213,9 @@ def replayed(
     from dynasor_graph.replay import Costs, study, study_chains
 
     total = len({"fixed", *policies}) * len(how.get("windows", [1]))
-    with Progress(console=aside, transient=True) as progress:
+    # Where nobody watches it would leave an empty line.
+    shown = Progress(console=aside, transient=True, disable=not aside.is_terminal)
+    with shown as progress:
         task = progress.add_task("replaying", total=total)
 
         def on_arm(arm: Replayed) -> None:

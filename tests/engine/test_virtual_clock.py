@@ -227,6 +227,7 @@ def test_what_the_coroutine_raises_is_raised():
 def test_everything_is_closed_at_the_end():
     ended: list[str] = []
     idle = threading.Event()
+    others = set(threading.enumerate())  # of tests that ran before in this process
 
     async def left_over() -> None:
         try:
@@ -247,7 +248,7 @@ def test_everything_is_closed_at_the_end():
     assert loop.is_closed()
     assert task.cancelled()
     assert ended[0] == "task"
-    assert not [thread for thread in threading.enumerate() if "asyncio" in thread.name]
+    assert not {one for one in threading.enumerate() if "asyncio" in one.name} - others
 
 
 def test_each_run_has_a_clock_of_its_own():
