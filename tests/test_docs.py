@@ -141,7 +141,9 @@ def test_a_command_runs_on_the_scripted_engine(
             row = json.dumps({"id": "a", "question": "6 * 7?", "answer": "42"})
             Path("questions.jsonl").write_text(row)
             with pytest.raises(SystemExit):
-                main(["run", "questions.jsonl", "-e", "fake", "-p", policy, "-o", f"{policy}.jsonl"])
+                main(
+                    ["run", "questions.jsonl", "-e", "fake", "-p", policy, "-o", f"{policy}.jsonl"]
+                )
     if command in {"replay", "calibrate"}:
         # A part of the recordings, under the names that the pages use; a file goes before a name.
         for name in {*rest} & RECORDINGS.keys():

@@ -214,8 +214,7 @@ def replayed(
 
     total = len({"fixed", *policies}) * len(how.get("windows", [1]))
     # Where nobody watches it would leave an empty line.
-    shown = Progress(console=aside, transient=True, disable=not aside.is_terminal)
-    with shown as progress:
+    with Progress(console=aside, transient=True, disable=not aside.is_terminal) as progress:
         task = progress.add_task("replaying", total=total)
 
         def on_arm(arm: Replayed) -> None:
