@@ -135,8 +135,17 @@ def split(recorded: Sequence[Recorded], seed: int) -> tuple[list[Recorded], list
     Equal questions in an equal order give equal halves.
 
     Raises:
-        InputError: There are fewer than 40: too few for either.
+        InputError: There are fewer than 40: too few for either; or a question is there twice, whose
+            losses would go together.
     """
+    seen: set[tuple[str, str]] = set()
+    for row in recorded:
+        if (row.dataset, row.id) in seen:
+            raise InputError(
+                f"{row.id} is there twice: a bound needs questions that have nothing to do with each "
+                "other: calibrate one model and one run at a time"
+            )
+        seen.add((row.dataset, row.id))
     if len(recorded) < 40:
         raise InputError(
             f"{len(recorded)} questions are too few: each half needs at least 20, and a bound of half "

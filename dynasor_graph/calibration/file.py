@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,7 @@ class BelongsTo(BaseModel):
     algorithm: str
     cap: int | None = Field(description="the knob's cap: branches; None for a chain of thought")
     window: int | None = Field(description="branches in flight; None for a chain of thought")
+    vote: Literal["majority", "confidence", "best"] = "majority"
 
 
 class Bound(BaseModel):
@@ -67,6 +68,7 @@ class PolicyFile(BaseModel):
         temperature: float,
         cap: int | None,
         window: int | None,
+        vote: str | None = None,
     ) -> list[str]:
         """How a run differs from what the policy was certified for; empty if in nothing."""
         mine = self.belongs_to
@@ -76,6 +78,7 @@ class PolicyFile(BaseModel):
             ("temperature", temperature, mine.temperatures),
             ("branches", cap, [mine.cap] if mine.cap else []),
             ("window", window, [mine.window] if mine.window else []),
+            ("vote", vote, [mine.vote]),
         ]
         return [
             f"{name} is {value}, certified for {', '.join(map(str, known))}"

@@ -112,9 +112,10 @@ def calibrate(
             recorded,
             told={"goal": goal, "max_loss": max_loss / 100, "confidence": confidence},
             belongs={
-                "algorithm": "cot" if chains else algorithm,
+                "algorithm": "cot" if chains else "best_of_n" if vote == "best" else algorithm,
                 "cap": None if chains else cap,
                 "window": None if chains else window,
+                "vote": vote,
             },
         ).write(output)
     _show(found, max_loss, confidence, output if saves else None, json_out)
@@ -251,8 +252,9 @@ def _check(path: Path, recorded: Sequence[Recorded], how: dict[str, Any], json_o
     for model in strange:
         warn(f"{model}: the policy was certified for {', '.join(mine.models)}")
     rule = read_policy(told.policy)
-    where = {"cap": mine.cap, "windows": [mine.window or 1]}
-    base, arm = replayed(recorded, {"checked": rule}, {**how, **where}).arms
+    where = {"cap": mine.cap, "windows": [mine.window or 1], "vote": mine.vote}
+    arms = replayed(recorded, {"checked": rule}, {**how, **where}).arms
+    base, arm = arms[0], arms[-1]  # one and the same if the policy is the full budget
     lost = losses(base, arm, "same" if bound.goal == "same" else "right")
     low, level = (0.0 if bound.goal == "same" else -1.0), 1 - bound.confidence
     values = lost.tolist()

@@ -182,6 +182,7 @@ def warn_if_elsewhere(policy: str | None, algorithm: str, context: Context, mode
         temperature=context.sampling.temperature,
         cap=getattr(context, "branches", None),
         window=context.budget.concurrency,
+        vote=getattr(context, "vote", None),
     )
     for what in differs:
         warn(f"{policy}: {what}: its bound does not hold here")

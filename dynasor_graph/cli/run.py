@@ -94,8 +94,10 @@ def run(
     identity = {
         "algorithm": algorithm,
         "model": f"{engine or 'auto'}:{url or ''}:{model}",
-        **context.model_dump(mode="json", exclude={"engine", "account"}),
+        **context.model_dump(mode="json", exclude={"engine", "account", "shadow"}),
     }
+    if context.shadow:  # without it, as in files that are older than shadows
+        identity["shadow"] = list(context.shadow)
     if judge is not None:
         identity["reward"] = reward
     file = ResultsFile(output, identity, resume=resume)

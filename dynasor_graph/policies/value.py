@@ -127,7 +127,7 @@ class Value(Rule):
 
     rule: Literal["value"] = "value"
     price: float = Field(
-        0.01, gt=0, description="gain in probability that 1,000 tokens must bring, at the least"
+        0.01, gt=0, description="1,000 tokens must gain more probability than this"
     )
     vote: Literal["majority", "best"] = Field("majority", description="how the answer is chosen")
     kinds: tuple[str, ...] = Field(min_length=1, description="signals that the model reads")
@@ -175,5 +175,5 @@ class Value(Rule):
         column = bisect.bisect_left(self.edges, self.probability(progress))
         gain = self.worth[progress.knob - 1][column]
         # Evidence at or above its threshold is what ends a program: both with their sign turned.
-        verdict = terminate if gain < self.price else go_on
+        verdict = terminate if gain <= self.price else go_on
         return verdict(self.rule, progress, evidence=-gain, threshold=-self.price)

@@ -398,3 +398,9 @@ def test_the_order_is_set_before_the_half_that_certifies_is_seen() -> None:
         (0.2, 0.9),
     ]
     assert found.rule == RULE["mild"][1]
+
+
+def test_a_question_that_is_there_twice_is_refused() -> None:
+    rows = [Recorded(id=str(i % 39), samples=(Sample("A", 1, correct=True),)) for i in range(40)]
+    with pytest.raises(InputError, match=r"0 is there twice: .*one model and one run at a time"):
+        split(rows, 0)

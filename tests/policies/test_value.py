@@ -204,7 +204,7 @@ def test_a_table_that_does_not_fit_is_refused(told: dict[str, Any], said: str) -
     [
         pytest.param(0.1, 0, "continue", None, id="nothing yet"),
         pytest.param(0.1, 1, "continue", -0.2, id="worth three times its price"),
-        pytest.param(0.1, 2, "continue", 0.0, id="worth just its price"),
+        pytest.param(0.1, 2, "terminate", 0.0, id="worth just its price"),
         pytest.param(0.1001, 2, "terminate", 0.0001, id="worth a little less"),
         pytest.param(0.0999, 2, "continue", -0.0001, id="worth a little more"),
         pytest.param(0.1, 3, "terminate", 0.1, id="worth nothing"),
@@ -287,7 +287,7 @@ def test_a_higher_price_never_stops_later(
     assert low.verdict == "continue" or high.verdict == "terminate"
     for decision in (low, high):
         assert decision.margin is not None
-        assert decision.margin > 0 if decision.verdict == "terminate" else decision.margin <= 0
+        assert (decision.margin >= 0) == (decision.verdict == "terminate")
 
 
 @pytest.mark.parametrize(
