@@ -78,6 +78,8 @@ class Request:
             looks mid-way.
         priority: Lower goes first, as in vLLM.
         logprobs: Also report the sum of the log-probabilities of the tokens drawn.
+        top_logprobs: Also report each token's confidence, over so many of the likeliest candidates
+            (see `confidence`); 0 does not, and most engines allow 20.
         program: Which program this belongs to; engines may keep a program's requests together.
     """
 
@@ -92,6 +94,7 @@ class Request:
     chunk: int = 0
     priority: int = 0
     logprobs: bool = False
+    top_logprobs: int = 0
     program: str = ""
 
 
@@ -105,6 +108,7 @@ class Delta:
         finish_reason: Set in the last delta only.
         cached: Prompt tokens that came out of the prefix cache (last delta).
         logprob: Sum of the log-probabilities of all tokens so far, if asked for (last delta).
+        confidences: Of each token counted, in nats, if asked for (`Request.top_logprobs`).
     """
 
     token_ids: tuple[int, ...] = ()
@@ -113,6 +117,7 @@ class Delta:
     finish_reason: FinishReason | None = None
     cached: int = 0
     logprob: float | None = None
+    confidences: tuple[float, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import Field
 
+from dynasor_graph.confidence import GroupVote
 from dynasor_graph.executor import (
     Context,
     Reasoning,
@@ -26,11 +27,12 @@ __all__ = ["SelfConsistency", "graph"]
 class SelfConsistency(Context):
     """Settings of self-consistency. Its knob is the number of branches."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"votes", "order", "lengths", "logprobs"})
+    gives: ClassVar[frozenset[str]] = frozenset({"votes", "order", "lengths", "logprobs", "groups"})
 
     branches: int = Field(20, ge=1, description="the knob's cap: most branches (paper, online: 20)")
-    vote: Literal["majority", "confidence"] = Field(
-        "majority", description="equal votes, or each by exp(mean log-probability of its tokens)"
+    vote: Literal["majority", "confidence", GroupVote] = Field(
+        "majority",
+        description="equal votes, each by exp(mean log-probability), or by DeepConf's group confidence",
     )
 
 
@@ -42,7 +44,9 @@ async def sample(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
 
 async def vote(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
     """The answer that most branches gave; ties go to the one seen first."""
-    leader = elect(await Tally.of(state["branches"]), resolve(runtime, SelfConsistency).vote)
+    settings, tally = resolve(runtime, SelfConsistency), await Tally.of(state["branches"])
+    bar = settings.rule.bar(tally.progress(settings.branches))
+    leader = elect(tally, settings.vote, bar)
     return {"answer": leader and leader["answer"], "text": leader["text"] if leader else ""}
 
 

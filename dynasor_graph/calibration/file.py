@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dynasor_graph.confidence import GroupVote
 from dynasor_graph.errors import InputError, explain
 from dynasor_graph.types import JSON
 
@@ -26,7 +27,7 @@ class BelongsTo(BaseModel):
     algorithm: str
     cap: int | None = Field(description="the knob's cap: branches; None for a chain of thought")
     window: int | None = Field(description="branches in flight; None for a chain of thought")
-    vote: Literal["majority", "confidence", "best"] = "majority"
+    vote: Literal["majority", "confidence", "best", GroupVote] = "majority"
 
 
 class Bound(BaseModel):

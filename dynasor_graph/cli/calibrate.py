@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynasor_graph.cli import options as o
-from dynasor_graph.cli.replay import FILES, is_chain, recording_of, replayed, usable
+from dynasor_graph.cli.replay import (
+    FILES,
+    VOTE,
+    is_chain,
+    recording_of,
+    replayed,
+    usable,
+    vote_of,
+)
 from dynasor_graph.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -60,9 +68,7 @@ def calibrate(
     shuffles: Annotated[
         int, typer.Option(help="Random orders of each question's samples.", min=1)
     ] = 5,
-    vote: Annotated[
-        str, typer.Option(help="majority, confidence or best (by reward).")
-    ] = "majority",
+    vote: VOTE = "majority",
     algorithm: o.ALGORITHM = "self_consistency",
     seed: Annotated[int, typer.Option(help="Of the split and the orders.")] = 0,
     output: Annotated[Path, typer.Option("--output", "-o", help="The policy file.")] = Path(
@@ -86,10 +92,8 @@ def calibrate(
     """
     if goal not in {"right", "same"}:
         raise ConfigError(f"--goal is right or same, not {goal!r}")
-    if vote not in {"majority", "confidence", "best"}:
-        raise ConfigError(f"--vote is majority, confidence or best, not {vote!r}")
     recorded = usable([row for file in files for row in recording_of(file)])
-    how: dict[str, Any] = {"shuffles": shuffles, "seed": seed, "vote": vote}
+    how: dict[str, Any] = {"shuffles": shuffles, "seed": seed, "vote": vote_of(vote)}
     if check is not None:
         _check(check, recorded, how, json_out)
         return
@@ -148,7 +152,7 @@ def _calibrated(
 
     fit, test = split(recorded, how["seed"])
     if policy.strip() == "value":
-        if how["vote"] == "confidence":
+        if how["vote"] not in {"majority", "best"}:
             raise ConfigError("--policy value goes with --vote majority or best")
         with aside.status(f"fitting on {len(fit)} questions ..."):
             base: Rule = fit_value(

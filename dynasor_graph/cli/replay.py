@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -15,7 +15,7 @@ from dynasor_graph.errors import ConfigError
 if TYPE_CHECKING:
     from dynasor_graph.policies import Rule
     from dynasor_graph.recordings import Recorded
-    from dynasor_graph.replay import Replayed, Study
+    from dynasor_graph.replay import Replayed, Study, Vote
 
 DEFAULT = "certaindex,certaindex-every:every=1,beta:confidence=0.9,beta,beta:confidence=0.99,esc"
 
@@ -29,6 +29,16 @@ FILES = Annotated[
         "recording: abacus-test.direct, abacus-test.think, abacus-calibration.direct, "
         "abacus-calibration.think.",
         show_default=False,
+    ),
+]
+
+
+VOTE = Annotated[
+    str,
+    typer.Option(
+        help="majority, confidence (by log-probability), best (by reward), or by the confidence of "
+        "groups of tokens (DeepConf): group-mean, group-tail, group-bottom, group-least, top-tail, "
+        "top-bottom."
     ),
 ]
 
@@ -54,9 +64,7 @@ def replay(
     shuffles: Annotated[
         int, typer.Option(help="Random orders of each question's samples; 0: as recorded.", min=0)
     ] = 10,
-    vote: Annotated[
-        str, typer.Option(help="majority, confidence (by log-probability) or best (by reward).")
-    ] = "majority",
+    vote: VOTE = "majority",
     chain_policy: Annotated[
         str | None,
         typer.Option(
@@ -89,9 +97,7 @@ def replay(
     kept = recorded if chain_policy is None else _ended(recorded, chain_policy, costs)
     chains = any(map(is_chain, policies.values()))
     how: dict[str, Any] = {"cap": branches, "shuffles": shuffles, "seed": seed}
-    if vote not in {"majority", "confidence", "best"}:
-        raise ConfigError(f"--vote is majority, confidence or best, not {vote!r}")
-    how["vote"] = cast("Literal['majority', 'confidence', 'best']", vote)
+    how["vote"] = vote_of(vote)
     found = replayed(kept, policies, {**how, "windows": windows_of(window)}, costs)
     groups = list(dict.fromkeys(found.groups))
     rows: list[Any] = [{"group": None, **row} for row in found.rows()]
@@ -167,6 +173,20 @@ def policies_of(text: str, option: str = "--policy") -> dict[str, Rule]:
     if not names:
         raise ConfigError(f"{option} names no policy: see `dynasor-graph policies`")
     return {name: read_policy(name) for name in names}
+
+
+def vote_of(text: str) -> Vote:
+    """The vote of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    from dynasor_graph.confidence import GROUP_VOTES
+
+    known = ("majority", "confidence", "best", *GROUP_VOTES)
+    if text not in known:
+        raise ConfigError(f"--vote is one of {', '.join(known)}, not {text!r}")
+    return cast("Vote", text)
 
 
 def windows_of(text: str) -> list[int]:

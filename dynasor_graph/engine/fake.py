@@ -34,6 +34,7 @@ class FakeEngine:
         context: Most tokens of prompt and completion.
         block: Tokens in one block of the prefix cache.
         speed: Tokens a request generates each time the event loop comes around.
+        confidence: How sure it is of each token of a reply, in nats (see `confidence`).
         slots: Requests that run at a time; the others wait, in order of priority, then of arrival.
 
     Attributes:
@@ -50,13 +51,14 @@ class FakeEngine:
         block: int = 16,
         speed: int = 16,
         slots: int = 1_000_000,
+        confidence: Callable[[str], float] = lambda reply: 10.0,
     ) -> None:
         self.model, self.context, self.block = model, context, block
         self.requests: list[Request] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self._reply = _as_rule(replies)
-        self._speed, self._slots = speed, slots
+        self._speed, self._slots, self._confidence = speed, slots, confidence
         self._seen: set[tuple[int, ...]] = set()  # prompts whose blocks are "cached"
         self._active: dict[Request, asyncio.Event] = {}  # and what tells each to stop
         self._running: set[Request] = set()
@@ -158,6 +160,7 @@ class FakeEngine:
         cached = self._cached(request.tokens)
         reply = self._reply(await self.decode(request.tokens), request)
         tokens, shown, reason = _script(reply.encode(), request)
+        sure = (self._confidence(reply),) if request.top_logprobs else ()
         text = codecs.getincrementaldecoder("utf-8")(errors="replace")
         step = request.chunk or len(tokens)
         said = made = 0
@@ -173,7 +176,12 @@ class FakeEngine:
             while made < len(tokens) and made - said >= step:
                 part = tokens[said : said + step]
                 words = text.decode(bytes(tokens[said : min(said + step, shown)]))
-                yield Delta(token_ids=tuple(part), text=words, count=len(part))
+                yield Delta(
+                    token_ids=tuple(part),
+                    text=words,
+                    count=len(part),
+                    confidences=sure * len(part),
+                )
                 said += step
         if self._dead:
             raise self._dead
@@ -184,6 +192,7 @@ class FakeEngine:
             finish_reason=reason,
             cached=cached,
             logprob=-0.1 * made if request.logprobs else None,
+            confidences=sure * (made - said),
         )
 
     async def _pass_gate(self, stop: asyncio.Event) -> None:

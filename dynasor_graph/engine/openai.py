@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import openai
 
+from dynasor_graph.confidence import token_confidence
 from dynasor_graph.engine.base import check_fits
 from dynasor_graph.engine.http import Server
 from dynasor_graph.engine.mailbox import Mailbox
@@ -142,7 +143,7 @@ class OpenAIEngine:
             top_p=request.top_p,
             seed=request.seed,
             stop=list(request.stop) or None,
-            logprobs=0 if request.logprobs else None,
+            logprobs=request.top_logprobs or (0 if request.logprobs else None),
             stream=True,
             stream_options={"include_usage": True},
             extra_body={
@@ -185,6 +186,7 @@ class OpenAIEngine:
             text=choice.text or "",
             count=len(ids),
             finish_reason=reason,
+            confidences=_confidences(choice.logprobs, request.top_logprobs),
         )
 
     # Text and load ---------------------------------------------------------------------------
@@ -279,6 +281,7 @@ class _Reading:
                 finish_reason=reason,
                 cached=self.cached,
                 logprob=self.logprob,
+                confidences=tuple(c for delta in self._held for c in delta.confidences),
             )
         )
 
@@ -289,6 +292,13 @@ class _Reading:
         self.task.cancel()
         await asyncio.wait([self.task])
         return self.task.cancelled()
+
+
+def _confidences(logprobs: Any, top: int) -> tuple[float, ...]:
+    """Of tokens whose candidates the server gives by their text: equal texts count once."""
+    if not top or logprobs is None:
+        return ()
+    return tuple(token_confidence((found or {}).values(), top) for found in logprobs.top_logprobs)
 
 
 def _load_tokenizer(path: str) -> PreTrainedTokenizerBase:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dynasor_graph.confidence import token_confidence
 from dynasor_graph.engine.base import check_fits
 from dynasor_graph.engine.mailbox import Mailbox
 from dynasor_graph.engine.vllm_host import FAST_START, VllmHost
@@ -97,7 +98,7 @@ class VllmEngine(VllmHost):
                 priority=request.priority,
             )
             async for output in outputs:
-                box.put(self._delta(output))
+                box.put(self._delta(output, request.top_logprobs))
         except asyncio.CancelledError:
             box.put(EngineDied("the engine was closed while requests were running"))
             raise
@@ -108,7 +109,7 @@ class VllmEngine(VllmHost):
         finally:
             self._forget(request, name)  # there is nothing left to abort, read or not
 
-    def _delta(self, output: Any) -> Delta:
+    def _delta(self, output: Any, top: int) -> Delta:
         part = output.outputs[0]
         ids = tuple(part.token_ids)
         reason = part.finish_reason and _REASON.get(part.finish_reason, "stop")
@@ -120,6 +121,7 @@ class VllmEngine(VllmHost):
             finish_reason=reason,
             cached=output.num_cached_tokens or 0,
             logprob=part.cumulative_logprob,
+            confidences=_confidences(part.logprobs, top),
         )
 
     async def abort(self, request: Request) -> None:
@@ -150,6 +152,15 @@ class VllmEngine(VllmHost):
         return self._load
 
 
+def _confidences(logprobs: Any, top: int) -> tuple[float, ...]:
+    """Of tokens whose candidates vLLM gives by token id; the one that was drawn may be one too many."""
+    if not top or logprobs is None:
+        return ()
+    return tuple(
+        token_confidence((one.logprob for one in found.values()), top) for found in logprobs
+    )
+
+
 def _end_tokens(llm: Any, tokenizer: Any) -> list[int]:
     """Ids that end a text: the tokenizer's, and those of the generation config."""
     extra = llm.model_config.try_get_generation_config().get("eos_token_id", [])
@@ -178,7 +189,7 @@ def _sampling_params(request: Request) -> Any:
         stop=list(request.stop),
         stop_token_ids=list(request.stop_token_ids),
         seed=request.seed,
-        logprobs=0 if request.logprobs else None,
+        logprobs=request.top_logprobs or (0 if request.logprobs else None),
         output_kind=RequestOutputKind.DELTA if request.chunk else RequestOutputKind.FINAL_ONLY,
         **params,
     )

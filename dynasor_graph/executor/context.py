@@ -17,6 +17,7 @@ from pydantic import (
 
 from dynasor_graph.answers import Extraction
 from dynasor_graph.budget import Budget
+from dynasor_graph.confidence import GROUP_VOTES
 from dynasor_graph.engine import DEFAULT
 from dynasor_graph.errors import explain
 from dynasor_graph.policies import Rule, read_policy
@@ -31,7 +32,7 @@ class Context(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gives: ClassVar[frozenset[str]] = frozenset(
-        {"votes", "order", "lengths", "logprobs", "rewards", "probes", "confidence"}
+        {"votes", "order", "lengths", "logprobs", "rewards", "probes", "confidence", "groups"}
     )
     """What the algorithm lets a policy look at."""
 
@@ -47,6 +48,8 @@ class Context(BaseModel):
     extract: Extraction = Field("auto", description="where answers stand in a text")
     keep_tokens: bool = Field(False, description="put each branch's token ids into its event")
     logprobs: bool = Field(False, description="note each branch's mean log-probability")
+    confidences: bool = Field(False, description="note each branch's confidence, as DeepConf")
+    group_window: int = Field(2048, ge=1, description="tokens of a group of confidence")
     account: str | None = Field(None, description="name of the ledger of the run around this")
 
     @field_validator("policy", mode="before")
@@ -91,6 +94,18 @@ class Context(BaseModel):
     def shadow_rules(self) -> tuple[Rule, ...]:
         """The shadow policies as values, in their order."""
         return tuple(map(read_policy, self.shadow))
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether log-probabilities are read or recorded; they cost the engine time."""
+        voted = getattr(self, "vote", None) == "confidence"
+        return self.logprobs or voted or "logprobs" in self.reads()
+
+    @property
+    def wants_groups(self) -> bool:
+        """Whether the confidence of tokens is read or recorded; it costs the engine much time."""
+        voted = getattr(self, "vote", None) in GROUP_VOTES
+        return self.confidences or voted or "groups" in self.reads()
 
     def reads(self) -> frozenset[str]:
         """What the policy and its shadows look at together; see `Rule.reads`."""

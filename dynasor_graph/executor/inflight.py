@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 
-from dynasor_graph.engine import Engine, complete
-from dynasor_graph.types import Completion, Request
+from dynasor_graph.engine import Engine
+from dynasor_graph.types import Completion, Delta, Request
 
 __all__ = ["InFlight"]
 
@@ -33,12 +33,26 @@ class InFlight:
         finally:
             self._requests.discard(request)
 
-    async def complete(self, request: Request) -> Completion:
-        """Read a request to its end; if the program was stopped before it starts, at once."""
+    async def complete(
+        self, request: Request, enough: Callable[[Delta], bool] | None = None
+    ) -> Completion:
+        """Read a request to its end; if the program was stopped before it starts, at once.
+
+        Args:
+            request: What is asked.
+            enough: Called with each delta; ends this request alone by returning true.
+        """
+        whole, told = Completion(), False
         if self.stopped:
-            return Completion()
+            return whole
         with self.watched(request):
-            return await complete(self._engine, request)
+            async with aclosing(self._engine.stream(request)) as deltas:
+                async for delta in deltas:
+                    whole.add(delta)
+                    if enough is not None and enough(delta) and not told:
+                        told = True
+                        await self._engine.abort(request)
+        return whole
 
     async def stop(self) -> None:
         """Make every running request return what it has."""

@@ -11,30 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, cast
 
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
-from dynasor_graph.answers import extract_answer
 from dynasor_graph.budget import Grant, Ledger, Usage
 from dynasor_graph.engine import Engine, engine_named
 from dynasor_graph.errors import ConfigError, PromptTooLong
 from dynasor_graph.executor.accounts import account
 from dynasor_graph.executor.context import Context, resolve
 from dynasor_graph.executor.inflight import InFlight
+from dynasor_graph.executor.sample import CANDIDATES, prompt_usage, sample_branch
 from dynasor_graph.executor.shadow import Shadows
 from dynasor_graph.executor.state import Branch, Reasoning
 from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.tasks import BranchTasks
 from dynasor_graph.executor.window import Launch, Window
 from dynasor_graph.policies import Decision, Progress
-from dynasor_graph.reward import Partial, Reward, score
-from dynasor_graph.types import JSON, Completion, Message, Request, StopReason, Verdict
+from dynasor_graph.reward import Reward
+from dynasor_graph.types import JSON, Message, Request, StopReason, Verdict
 
-__all__ = ["Program", "program", "prompt_usage"]
+__all__ = ["Program", "program"]
 
 C = TypeVar("C", bound=Context)
 R = TypeVar("R")
@@ -52,6 +52,9 @@ class Program(Generic[C]):
         tasks: Its branches as LangGraph tasks.
         shadows: Policies that are asked too, and do not act.
         decision: What the policy said last.
+        bar: The least group confidence that a running branch must keep; None for none.
+        wants_groups: Whether the confidence of its tokens is measured.
+        clock: Seconds of the event loop's time.
         stop_reason: Set as soon as the program is to end, and never changed after.
     """
 
@@ -75,14 +78,16 @@ class Program(Generic[C]):
         self.decision: Decision | None = None
         self.stop_reason: StopReason | None = None
         self.certaindex = state["certaindex"]
+        self.bar: float | None = None
         self.in_flight = InFlight(engine)
         self.tasks = BranchTasks()
         self.shadows = Shadows(settings, tally, state.get("shadowed", ()), self.emit)
         self._emit = emit
-        self._clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
-        self._rule, self._reads = settings.rule, settings.reads()
+        self.clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
+        self._rule = settings.rule
+        self._logprobs, self.wants_groups = settings.wants_logprobs, settings.wants_groups
         self._seconds_before = state["seconds"]
-        self._started = self._clock()
+        self._started = self.clock()
 
     # What a node does --------------------------------------------------------------------------
 
@@ -119,7 +124,7 @@ class Program(Generic[C]):
         cap = min(width, self.settings.budget.branches or width)
 
         def launch(index: int, grant: Grant) -> Awaitable[Branch]:
-            return self._sample_one(index, prompt, grant.tokens, reward)
+            return sample_branch(self, index, prompt, grant.tokens, reward)
 
         return await self.run(launch, tokens=most, cap=cap)
 
@@ -210,47 +215,6 @@ class Program(Generic[C]):
             **more,
         }
 
-    # One branch --------------------------------------------------------------------------------
-
-    async def _sample_one(
-        self, index: int, prompt: tuple[int, ...], tokens: int, reward: Reward | None
-    ) -> Branch:
-        started = self._clock()
-        whole = await self.in_flight.complete(self.request(prompt, tokens, index))
-        finished = whole.finish_reason != "terminated"
-        answer = None
-        if finished:
-            ended = whole.finish_reason == "stop"
-            answer = extract_answer(whole.text, self.settings.extract, finished=ended)
-        usage = prompt_usage(prompt, whole) + Usage(
-            main=whole.tokens if finished else 0, terminated=0 if finished else whole.tokens
-        )
-        branch = Branch(
-            index=index,
-            round=self.rounds,
-            answer=answer,
-            text=whole.text if finished else "",
-            tokens=whole.tokens,
-            finish=whole.finish_reason,
-            logprob=None if whole.logprob is None else whole.logprob / max(1, whole.tokens),
-            seconds=self._clock() - started,
-            usage=usage.lines(),
-        )
-        if self.settings.keep_tokens:
-            branch["token_ids"] = whole.token_ids
-        if reward is not None and finished:
-            partial = Partial(
-                question=self.question,
-                prompt=prompt,
-                tokens=tuple(whole.token_ids),
-                text=whole.text,
-                ended=True,
-            )
-            (judged,) = await score(reward, [partial])
-            branch["reward"] = round(judged.value, 6)
-            branch["usage"] = (usage + Usage(reward=judged.computed)).lines()
-        return branch
-
     def request(
         self, prompt: tuple[int, ...], tokens: int, index: int, *, chunk: int = 0
     ) -> Request:
@@ -271,22 +235,17 @@ class Program(Generic[C]):
             stop=sampling.stop,
             seed=seed,
             chunk=chunk,
-            logprobs=self.wants_logprobs,
+            logprobs=self._logprobs,
+            top_logprobs=CANDIDATES if self.wants_groups else 0,
             program=self.name,
         )
-
-    @property
-    def wants_logprobs(self) -> bool:
-        """Whether log-probabilities are read or recorded; they cost the engine time."""
-        voted = getattr(self.settings, "vote", None) == "confidence"
-        return self.settings.logprobs or voted or "logprobs" in self._reads
 
     # Deciding ----------------------------------------------------------------------------------
 
     @property
     def seconds(self) -> float:
         """Seconds this program has run, over all rounds."""
-        return self._seconds_before + self._clock() - self._started
+        return self._seconds_before + self.clock() - self._started
 
     async def stop(self, reason: StopReason) -> None:
         """Latch the end: no new request starts, and every running one returns what it has."""
@@ -307,7 +266,7 @@ class Program(Generic[C]):
         self.certaindex = certaindex
         if self.in_flight.stopped:
             return
-        self.decision = self._rule.decide(progress)
+        self.decision, self.bar = self._rule.decide(progress), self._rule.bar(progress)
         self.emit("decision", **self.decision.to_json(), knob=progress.knob, tokens=progress.tokens)
         self.shadows.ask(progress, probed)
         if self.decision.verdict == "terminate":
@@ -352,16 +311,12 @@ class Program(Generic[C]):
             return None
 
 
-def prompt_usage(prompt: Sized, whole: Completion) -> Usage:
-    """What a branch's prompt cost; nothing if it was stopped before it ran."""
-    if not whole.tokens:
-        return Usage()
-    return Usage(prompt=len(prompt) - whole.cached, prompt_cached=whole.cached)
-
-
 def _without_tokens(branch: Branch) -> Branch:
-    """As the state keeps it: token ids go to the trace alone."""
-    return cast("Branch", {key: value for key, value in branch.items() if key != "token_ids"})
+    """As the state keeps it: token ids and the falls of its confidence go to the trace alone."""
+    kept = {key: value for key, value in branch.items() if key != "token_ids"}
+    if "confidence" in branch:
+        kept["confidence"] = {k: v for k, v in branch["confidence"].items() if k != "falls"}
+    return cast("Branch", kept)
 
 
 def _digest(text: str) -> str:

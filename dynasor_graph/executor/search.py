@@ -19,7 +19,8 @@ from dynasor_graph.answers import extract_answer
 from dynasor_graph.budget import Usage
 from dynasor_graph.certaindex import entropy_certaindex
 from dynasor_graph.executor.context import Context
-from dynasor_graph.executor.program import Program, prompt_usage
+from dynasor_graph.executor.program import Program
+from dynasor_graph.executor.sample import prompt_usage
 from dynasor_graph.executor.state import Branch, Reasoning, begin as begin_common
 from dynasor_graph.executor.tally import elect
 from dynasor_graph.executor.tree import Node, Tree

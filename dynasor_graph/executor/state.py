@@ -19,8 +19,8 @@ class Branch(TypedDict):
 
     `index` counts the program's branches in order of launch. `text` is dropped from branches that
     were terminated, to keep checkpoints small. `logprob` is the mean per token. `reward` is there where
-    a reward judged the whole path. `token_ids` are there only on the way to a trace that asks for them
-    (`Context.keep_tokens`).
+    a reward judged the whole path, `confidence` (see `confidence.Confidence`) where it was asked for.
+    `token_ids` are there only on the way to a trace that asks for them (`Context.keep_tokens`).
     """
 
     index: int
@@ -33,6 +33,7 @@ class Branch(TypedDict):
     seconds: float
     usage: dict[str, int]
     reward: NotRequired[float]
+    confidence: NotRequired[JSON]
     token_ids: NotRequired[list[int]]
 
 

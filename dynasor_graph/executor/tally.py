@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 from dynasor_graph.answers import Grouping
+from dynasor_graph.confidence import GROUP_VOTES, Confidence, group_weights
 from dynasor_graph.executor.state import Branch
+from dynasor_graph.policies import Progress
 
 __all__ = ["Tally", "elect"]
 
 
 class Tally:
-    """Who voted for what. A branch without an answer never votes; one that was stopped neither."""
+    """Who voted for what. A branch without an answer never votes; one that was stopped neither.
+
+    Attributes:
+        branches: All that were counted, in their order.
+        voters: Those of them that finished with an answer.
+        empty: How many finished without.
+    """
 
     def __init__(self) -> None:
         self.branches: list[Branch] = []
         self.empty = 0
         self._grouping = Grouping()
         self._classes: list[int] = []  # of the branches that have an answer
-        self._voters: list[Branch] = []
+        self.voters: list[Branch] = []
         self._counts: dict[int, int] = {}  # votes of each class as it was numbered when they came
         self._order: list[int | None] = []  # classes of all finished branches
         self._finished: list[Branch] = []
@@ -48,7 +56,7 @@ class Tally:
         number = await self._grouping.add(branch["answer"])
         self._classes.append(number)
         self._order.append(number)
-        self._voters.append(branch)
+        self.voters.append(branch)
         self._counts[number] = self._counts.get(number, 0) + 1
 
     @property
@@ -83,6 +91,33 @@ class Tally:
         return tuple(branch["logprob"] for branch in self._finished)
 
     @property
+    def groups(self) -> tuple[float | None, ...]:
+        """Least group confidence of each finished branch, in order; None where it is not known."""
+        found = (branch.get("confidence") for branch in self._finished)
+        return tuple(None if one is None else one["least"] for one in found)
+
+    def progress(self, cap: int, tokens: int = 0) -> Progress:
+        """What a policy may know of these branches.
+
+        Args:
+            cap: Most branches.
+            tokens: Tokens generated so far, of every kind.
+        """
+        return Progress(
+            knob=self.finished,
+            cap=cap,
+            votes=self.votes,
+            empty=self.empty,
+            order=self.order,
+            lengths=self.lengths,
+            logprobs=self.logprobs,
+            tokens=tokens,
+            mean_tokens=self.mean_tokens,
+            rewards=self.rewards,
+            groups=self.groups,
+        )
+
+    @property
     def votes(self) -> tuple[int, ...]:
         """Votes of each distinct answer, most first; of equals the earlier seen first."""
         # One step a distinct answer, not one a branch: this is asked at every branch that ends.
@@ -92,41 +127,55 @@ class Tally:
             sums[root] = sums.get(root, 0) + count
         return tuple(sorted(sums.values(), reverse=True))
 
-    def leader(self, weight: Callable[[Branch], float] = lambda branch: 1.0) -> Branch | None:
-        """The earliest branch that gave the leading answer; None if no branch gave any."""
-        ranking = self._ranking(weight)
-        if not ranking:
+    def leader(self, weights: Sequence[float] | None = None) -> Branch | None:
+        """The earliest branch that gave the leading answer; None if no branch gave any.
+
+        Args:
+            weights: Of each branch with an answer, in order; by default all alike.
+        """
+        sums: dict[int, float] = {}
+        roots = [self._grouping.root(number) for number in self._classes]
+        for root, weight in zip(roots, weights or [1.0] * len(roots), strict=True):
+            sums[root] = sums.get(root, 0.0) + weight
+        if not sums:
             return None
-        best = ranking[0][0]
-        roots = (self._grouping.root(number) for number in self._classes)
-        return next(b for b, root in zip(self._voters, roots, strict=True) if root == best)
+        best = max(sums, key=sums.__getitem__)  # of equals the class that was seen first
+        return next(b for b, root in zip(self.voters, roots, strict=True) if root == best)
 
     def best(self) -> Branch | None:
         """The branch with an answer and the highest reward; of equals the earliest."""
-        return max(self._voters, key=lambda branch: branch.get("reward", 0.0), default=None)
-
-    def _ranking(self, weight: Callable[[Branch], float]) -> list[tuple[int, float]]:
-        sums: dict[int, float] = {}
-        for number, branch in zip(self._classes, self._voters, strict=True):
-            root = self._grouping.root(number)
-            sums[root] = sums.get(root, 0.0) + weight(branch)
-        # Stable: among equals the class that was seen first stays first.
-        return sorted(sums.items(), key=lambda item: -item[1])
+        return max(self.voters, key=lambda branch: branch.get("reward", 0.0), default=None)
 
 
-def elect(tally: Tally, vote: str) -> Branch | None:
+def elect(tally: Tally, vote: str, bar: float | None = None) -> Branch | None:
     """The branch whose answer wins; None if no branch gave any.
 
     Args:
         tally: The finished branches.
         vote: "weighted": answers weigh by the sum of their rewards (paper, Rebase). "best": the one
             with the highest reward (paper, MCTS). "confidence": by exp(mean log-probability).
-            "majority": all alike.
+            "majority": all alike. Or one of `confidence.GROUP_VOTES`.
+        bar: Least group confidence of branches that count, in nats.
     """
     if vote == "best":
         return tally.best()
-    weight = _WEIGHTS.get(vote)
-    return tally.leader(weight) if weight else tally.leader()
+    scores = [_confidence(branch) for branch in tally.voters]
+    if vote in GROUP_VOTES:
+        weights = group_weights(vote, scores)
+    else:
+        weights = [_WEIGHTS.get(vote, _alike)(branch) for branch in tally.voters]
+    if bar is not None:
+        sure = [one is not None and one.least >= bar for one in scores]
+        weights = [weight * counts for weight, counts in zip(weights, sure, strict=True)]
+    return tally.leader(weights)
+
+
+def _confidence(branch: Branch) -> Confidence | None:
+    return Confidence.from_json(branch["confidence"]) if "confidence" in branch else None
+
+
+def _alike(branch: Branch) -> float:
+    return 1.0
 
 
 _WEIGHTS: dict[str, Callable[[Branch], float]] = {

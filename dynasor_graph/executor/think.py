@@ -19,7 +19,8 @@ from typing_extensions import TypedDict
 from dynasor_graph.answers import Grouping, probed_answer
 from dynasor_graph.budget import Grant, Ledger, Usage
 from dynasor_graph.certaindex import probe_certaindex
-from dynasor_graph.executor.program import Program, prompt_usage
+from dynasor_graph.executor.program import Program
+from dynasor_graph.executor.sample import prompt_usage
 from dynasor_graph.executor.state import Branch
 from dynasor_graph.policies import Probe, Progress, hesitates
 from dynasor_graph.types import Completion, FinishReason, Request

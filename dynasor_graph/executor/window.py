@@ -79,19 +79,7 @@ class Window(Rolling[Branch]):
             await p.judge(self._progress(), p.certaindex)
 
     def _progress(self) -> Progress:
-        tally = self.p.tally
-        return Progress(
-            knob=tally.finished,
-            cap=self._cap,
-            votes=tally.votes,
-            empty=tally.empty,
-            order=tally.order,
-            lengths=tally.lengths,
-            logprobs=tally.logprobs,
-            tokens=self.p.ledger.usage.generated,
-            mean_tokens=tally.mean_tokens,
-            rewards=tally.rewards,
-        )
+        return self.p.tally.progress(self._cap, self.p.ledger.usage.generated)
 
     def _opens_round(self) -> bool:
         decision, remaining = self.p.decision, self.p.ledger.remaining

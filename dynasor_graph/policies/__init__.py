@@ -14,6 +14,7 @@ from dynasor_graph.policies.adaptive import (
 from dynasor_graph.policies.allocation import Even, Length, Pareto, Skyline
 from dynasor_graph.policies.base import RULES, Decision, Policy, Probe, Progress, Rule
 from dynasor_graph.policies.combine import AllOf, AnyOf
+from dynasor_graph.policies.deepconf import DeepConf
 from dynasor_graph.policies.named import PRESETS, in_short, read_policy, summary
 from dynasor_graph.policies.probes import (
     HESITATION,
@@ -38,6 +39,7 @@ __all__ = [
     "Beta",
     "Certaindex",
     "Decision",
+    "DeepConf",
     "Dirichlet",
     "Doubling",
     "EqualWindow",

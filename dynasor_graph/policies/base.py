@@ -60,6 +60,8 @@ class Progress:
             it was not asked for.
         probes: Forced answers, oldest first (chain of thought).
         rewards: Rewards of finished paths, each in [0, 1] (search).
+        groups: Least group confidence of each finished branch, in nats, in the same order as `order`;
+            None where it was not asked for (see `confidence`).
         tokens: Tokens generated so far, of every kind.
         mean_tokens: Mean tokens of a finished branch; 0 before the first.
     """
@@ -74,6 +76,7 @@ class Progress:
     logprobs: tuple[float | None, ...] = ()
     probes: tuple[Probe, ...] = ()
     rewards: tuple[float, ...] = ()
+    groups: tuple[float | None, ...] = ()
     tokens: int = 0
     mean_tokens: float = 0.0
 
@@ -162,10 +165,18 @@ class Rule(BaseModel):
     def reads(self) -> frozenset[str]:
         """What the rule needs to see of a program; empty if nothing.
 
-        Of `votes` (with `empty` and the knob), `order`, `lengths`, `logprobs`, `rewards`, `probes`, and
-        `confidence` (of probes). A rule that says "votes" alone is given equal verdicts on equal votes.
+        Of `votes` (with `empty` and the knob), `order`, `lengths`, `logprobs`, `rewards`, `groups` (the
+        confidence of a branch's tokens), `probes`, and `confidence` (of probes). A rule that says
+        "votes" alone is given equal verdicts on equal votes.
         """
         return frozenset({"votes"})
+
+    def bar(self, progress: Progress, /) -> float | None:
+        """The least group confidence, in nats, that a running branch must keep; None for none.
+
+        Asked with each verdict, by algorithms that give `groups`; a branch below it is ended at once.
+        """
+        return None
 
     def decide(self, progress: Progress, /) -> Decision:
         """The verdict on this progress."""

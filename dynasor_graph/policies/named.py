@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from dynasor_graph.errors import ConfigError, UnknownName, explain
 from dynasor_graph.policies.base import RULES, Rule
 from dynasor_graph.policies.combine import AllOf, AnyOf
+from dynasor_graph.policies.deepconf import DeepConf
 from dynasor_graph.policies.probes import ProbeConfidence, ProbeConsistency
 from dynasor_graph.policies.votes import Certaindex
 
@@ -40,6 +41,8 @@ PRESETS: dict[str, Rule] = {
     "cot-mid": ProbeConsistency(window=3),
     "cot-high": ProbeConsistency(window=2),
     "deer": ProbeConfidence(checks=10),
+    "deepconf-low": DeepConf(keep=0.1),
+    "deepconf-high": DeepConf(keep=0.9),
 }
 """The paper's Table 3, and its code's effort levels for chains of thought (window = consecutive
 equal answers; the interval belongs to the algorithm). "judged" is ours, for searches of a small width:

@@ -3,12 +3,14 @@
 A recording is JSON lines, gzipped where the name ends in `.gz`; a line is one question:
 
     {"id", "dataset", "model", "temperature", "question", "gold",
-     "samples": [{"answer", "tokens", "correct", "logprob"?, "reward"?, "seconds"?,
+     "samples": [{"answer", "tokens", "correct", "logprob"?, "reward"?, "seconds"?, "confidence"?,
                   "probes"?: [{"tok", "pred", "p"?}]}]}
 
 `answer` is null where a sample gave none; within a question equal answers are spelled equally.
 `logprob` is the mean per token. `tok` counts the tokens of thought before a probe, `pred` is what it
-answered, `p` how probable that was. Files of other people may lack all but `id` and `samples`.
+answered, `p` how probable that was.
+`confidence` is that of its tokens, as `confidence.Confidence` writes it.
+Files of other people may lack all but `id` and `samples`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dynasor_graph.confidence import Confidence
 from dynasor_graph.errors import InputError
 from dynasor_graph.types import JSON
 
@@ -46,6 +49,7 @@ class Sample:
         probes: Its probes, in order.
         reward: What a reward model said of it, in [0, 1]; None if none was asked.
         seconds: How long it took; None if it was not recorded.
+        confidence: How sure the model was of its tokens; None if it was not recorded.
     """
 
     answer: str | None
@@ -55,6 +59,7 @@ class Sample:
     probes: tuple[Probed, ...] = ()
     reward: float | None = None
     seconds: float | None = None
+    confidence: Confidence | None = None
 
     def to_json(self) -> JSON:
         """The sample in a line of a recording; what it lacks is left out."""
@@ -63,6 +68,8 @@ class Sample:
             value = getattr(self, name)
             if value is not None:
                 row[name] = round(value, 4) + 0.0  # never -0.0
+        if self.confidence is not None:
+            row["confidence"] = self.confidence.to_json()
         if self.probes:
             row["probes"] = [
                 {"tok": at, "pred": answer} | ({} if p is None else {"p": p})
@@ -99,6 +106,7 @@ class Sample:
             ),
             reward=reward,
             seconds=_number(row, "seconds"),
+            confidence=Confidence.from_json(sure) if (sure := row.get("confidence")) else None,
         )
 
 

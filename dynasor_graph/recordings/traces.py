@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dynasor_graph.answers import Grouping
+from dynasor_graph.confidence import Confidence
 from dynasor_graph.errors import InputError
 from dynasor_graph.recordings.recorded import Probed, Recorded, Sample, lines_of, read_lines
 from dynasor_graph.types import JSON
@@ -78,6 +79,9 @@ def _recorded(name: str, start: JSON, events: list[JSON], result: JSON) -> Recor
                 logprob=branch["logprob"],
                 reward=branch.get("reward"),
                 seconds=branch.get("seconds"),
+                confidence=Confidence.from_json(sure)
+                if (sure := branch.get("confidence"))
+                else None,
             )
             for answer, branch in zip(answers, whole, strict=True)
         ]

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from dynasor_graph.confidence import GROUP_VOTES
 from dynasor_graph.errors import ConfigError, InputError
 from dynasor_graph.policies import Fixed, Rule
 from dynasor_graph.recordings import Recorded
@@ -188,6 +189,8 @@ def check_signals(
         needed["vote 'best'"] = frozenset({"rewards"})
     if vote == "confidence":
         needed["vote 'confidence'"] = frozenset({"logprobs"})
+    if vote in GROUP_VOTES:
+        needed[f"vote {vote!r}"] = frozenset({"groups"})
     for name, reads in needed.items():
         if reads & {"probes", "confidence"}:
             raise InputError(
@@ -199,6 +202,11 @@ def check_signals(
                 raise InputError(
                     f"{name} looks at rewards, and {row.id} has samples without: "
                     "record with an algorithm that judges, such as best_of_n"
+                )
+            if "groups" in reads and not ballot.confidences:
+                raise InputError(
+                    f"{name} looks at the confidence of tokens, and {row.id} has samples without: "
+                    "record with `--set confidences=true`"
                 )
             if "logprobs" in reads and None in ballot.logprobs:
                 raise InputError(

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
+from dynasor_graph.confidence import GROUP_VOTES, Confidence, GroupVote, cut_at, group_weights
 from dynasor_graph.errors import InputError
 from dynasor_graph.policies import Decision, Progress, Rule
 from dynasor_graph.recordings import Recorded
 
 __all__ = ["Ballot", "Decider", "Outcome", "Seen", "Vote", "replay_votes"]
 
-Vote = Literal["majority", "confidence", "best"]
-"""Who wins: the most votes, votes weighted by exp(mean log-probability), or the highest reward."""
+Vote = Literal["majority", "confidence", "best", GroupVote]
+"""Who wins: the most votes, votes weighted by exp(mean log-probability), the highest reward, or votes
+weighted by the confidence of groups of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Ballot:
         tokens: Tokens of each, >= 0.
         right: Whether each class is right; None without gold.
         logprobs: Mean log-probability of each sample.
-        rewards: Reward of each; empty if none was recorded.
+        rewards: Reward of each; empty unless all were recorded.
+        confidences: Confidence of each; likewise.
     """
 
     classes: tuple[int, ...]
@@ -40,6 +43,7 @@ class Ballot:
     right: tuple[bool, ...] | None = None
     logprobs: tuple[float | None, ...] = ()
     rewards: tuple[float, ...] = ()
+    confidences: tuple[Confidence, ...] = ()
 
     @classmethod
     def of(cls, recorded: Recorded) -> Ballot:
@@ -66,6 +70,7 @@ class Ballot:
             if number == len(right):
                 right.append(bool(sample.correct))
         rewards = [sample.reward for sample in recorded.samples if sample.reward is not None]
+        sure = [one.confidence for one in recorded.samples if one.confidence is not None]
         known = all(sample.correct is not None for sample in recorded.samples)
         return cls(
             classes=tuple(classes),
@@ -73,6 +78,7 @@ class Ballot:
             right=tuple(right) if known else None,
             logprobs=tuple(sample.logprob for sample in recorded.samples),
             rewards=tuple(rewards) if len(rewards) == len(tokens) else (),
+            confidences=tuple(sure) if len(sure) == len(tokens) else (),
         )
 
 
@@ -106,8 +112,9 @@ class Decider:
 
     def __init__(self, policy: Rule, cap: int) -> None:
         self.policy, self.cap = policy, cap
+        self._reads = policy.reads()
         self._by_votes: dict[tuple[int, tuple[int, ...]], Decision] | None = (
-            {} if policy.reads() <= {"votes"} else None
+            {} if self._reads <= {"votes"} else None
         )
 
     def decide(self, seen: Seen) -> Decision:
@@ -120,6 +127,11 @@ class Decider:
         if found is None:
             found = self._by_votes[key] = self.policy.decide(self.progress(seen, votes))
         return found
+
+    def bar(self, seen: Seen) -> float | None:
+        """The least group confidence that a running branch must keep; None for none."""
+        reads = "groups" in self._reads
+        return self.policy.bar(self.progress(seen)) if reads else None
 
     def progress(self, seen: Seen, votes: tuple[int, ...] | None = None) -> Progress:
         """What a policy is told of it."""
@@ -135,6 +147,7 @@ class Decider:
             lengths=tuple(ballot.tokens[i] for i in seen.order),
             logprobs=tuple(ballot.logprobs[i] for i in seen.order) if ballot.logprobs else (),
             rewards=tuple(ballot.rewards[i] for i in seen.order) if ballot.rewards else (),
+            groups=tuple(sure[i].least for i in seen.order) if (sure := ballot.confidences) else (),
             tokens=seen.tokens,
             mean_tokens=seen.tokens / n if n else 0.0,
         )
@@ -179,9 +192,9 @@ def replay_votes(
         vote: How the answer is chosen of the finished branches.
     """
     seen = Seen(ballot)
-    tokens, most = ballot.tokens, decider.cap
-    running: list[tuple[int, int, int]] = []  # when it ends, its number, when it began
-    decision = decider.decide(seen)
+    most = decider.cap
+    running: list[_Running] = []
+    decision, bar = decider.decide(seen), decider.bar(seen)
     now = launched = wasted = 0
     certain = decision.verdict == "terminate"
     while not certain:
@@ -190,22 +203,41 @@ def replay_votes(
             and decision.verdict == "continue"
             and launched < min(most, decision.width)
         ):
-            heappush(running, (now + tokens[order[launched]], launched, now))
+            length, whole = _length(ballot, order[launched], bar)
+            heappush(running, _Running(now + length, launched, now, whole))
             launched += 1
         if not running:
             if decision.verdict == "branch" and launched < most:
                 decision = _opened(decider.decide(seen))  # the round that it asked for
                 continue
             break
-        now, number, _ = heappop(running)
+        now, number, began, whole = heappop(running)
+        if not whole:
+            wasted += now - began
+            continue
         seen.add(order[number])
-        decision = decider.decide(seen)
+        decision, bar = decider.decide(seen), decider.bar(seen)
         certain = decision.verdict == "terminate"
-    while running and running[0][0] == now:
-        seen.add(order[heappop(running)[1]])  # ended in the same moment: it votes
-    for _, number, began in running:
-        wasted += min(tokens[order[number]], now - began)
-    return Outcome(_winner(seen, vote), seen.tokens + wasted, wasted, len(seen.order), now, certain)
+    while running and running[0].end == now and running[0].whole:
+        seen.add(order[heappop(running).number])  # ended in the same moment: it votes
+    wasted += sum(min(one.end, now) - one.began for one in running)
+    answer = _winner(seen, vote, bar)
+    return Outcome(answer, seen.tokens + wasted, wasted, len(seen.order), now, certain)
+
+
+class _Running(NamedTuple):
+    end: int
+    number: int
+    began: int
+    whole: bool
+    """Whether it comes to its end, or falls below the policy's bar on the way."""
+
+
+def _length(ballot: Ballot, sample: int, bar: float | None) -> tuple[int, bool]:
+    """Tokens that a branch makes, and whether that is all of it."""
+    tokens = ballot.tokens[sample]
+    cut = cut_at(ballot.confidences[sample].falls, bar) if bar is not None else None
+    return (tokens, True) if cut is None or cut >= tokens else (cut, False)
 
 
 def _opened(decision: Decision) -> Decision:
@@ -214,17 +246,24 @@ def _opened(decision: Decision) -> Decision:
     return Decision(verdict="continue", width=decision.width, rule=decision.rule)
 
 
-def _winner(seen: Seen, vote: Vote) -> int:
+def _winner(seen: Seen, vote: Vote, bar: float | None) -> int:
     if not seen.counts:
         return -1
-    if vote == "majority":
+    if vote == "majority" and bar is None:
         return max(seen.counts, key=seen.counts.__getitem__)  # of equals the first
     ballot = seen.ballot
     voters = [i for i in seen.order if ballot.classes[i] >= 0]
     if vote == "best":
         return ballot.classes[max(voters, key=lambda i: ballot.rewards[i])]
+    if vote in GROUP_VOTES:
+        each = group_weights(vote, [ballot.confidences[i] for i in voters])
+    elif vote == "confidence":
+        each = [math.exp(ballot.logprobs[i] or 0.0) for i in voters]
+    else:
+        each = [1.0] * len(voters)
     weights: dict[int, float] = {}
-    for i in voters:
+    for i, weight in zip(voters, each, strict=True):
+        counts = bar is None or ballot.confidences[i].least >= bar
         number = ballot.classes[i]
-        weights[number] = weights.get(number, 0.0) + math.exp(ballot.logprobs[i] or 0.0)
+        weights[number] = weights.get(number, 0.0) + weight * counts
     return max(weights, key=weights.__getitem__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -270,6 +271,26 @@ async def test_log_probabilities_come_only_if_asked_for(
     assert long.logprob is not None
     assert long.logprob <= short.logprob < 0
     assert long.token_ids == without.token_ids
+
+
+@pytest.mark.parametrize("chunk", [0, 8])
+async def test_every_token_has_a_confidence_only_if_asked_for(
+    engine: Engine, prompt: tuple[int, ...], chunk: int
+) -> None:
+    found: list[float] = []
+    count = 0
+    request = greedy(prompt, 20, chunk=chunk, top_logprobs=20)
+    async with aclosing(engine.stream(request)) as deltas:
+        async for delta in deltas:
+            assert len(delta.confidences) == delta.count
+            found.extend(delta.confidences)
+            count += delta.count
+    assert len(found) == count > 0
+    # The mean of 20 log-probabilities can be no nearer to 0 than that of 20 equal ones.
+    assert all(value >= math.log(20) - 1e-3 for value in found)
+    async with aclosing(engine.stream(greedy(prompt, 20, chunk=chunk))) as deltas:
+        async for delta in deltas:
+            assert delta.confidences == ()
 
 
 # Stopping ------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ async def test_a_heavier_vote_outweighs_two_light_ones():
         [branch(0, "4", tokens=1), branch(1, "4", tokens=1), branch(2, "5", tokens=9)]
     )
 
-    by_length = tally.leader(lambda b: float(b["tokens"]))
+    by_length = tally.leader([float(branch["tokens"]) for branch in tally.voters])
     by_count = tally.leader()
 
     assert by_length is not None
