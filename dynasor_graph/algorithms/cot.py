@@ -40,6 +40,9 @@ class ChainOfThought(Context):
     sampling: Sampling = Sampling(max_tokens=4096)
     thinking: bool = True
     interval: int = Field(64, ge=1, description="tokens of thought between two probes")
+    triggers: tuple[str, ...] = Field(
+        (), description="words before which to probe, in place of the interval (DEER: Wait)"
+    )
     warm_up: int = Field(0, ge=0, description="tokens of thought before the first probe")
     probe: str = Field(PROBE, min_length=1, description="text that forces an answer")
     probe_tokens: int = Field(20, ge=1, description="most tokens of a probe's response")
@@ -76,6 +79,7 @@ async def think(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
         before = Thought(state["thought"], state["text"], state["probes"])
         how = Probing(
             interval=s.interval if s.reads() else 0,
+            triggers=tuple(filter(None, s.triggers)),
             suffix=suffix,
             tokens=s.probe_tokens,
             temperature=s.probe_temperature,

@@ -3,6 +3,7 @@
 from dynasor_graph.executor.accounts import account, open_account
 from dynasor_graph.executor.context import Context, resolve
 from dynasor_graph.executor.growth import Plan, grow_level, level_graph
+from dynasor_graph.executor.probing import ProbeRow, Probing, Thought, newest_answer
 from dynasor_graph.executor.program import Program, program
 from dynasor_graph.executor.rolling import Rolling
 from dynasor_graph.executor.search import (
@@ -17,7 +18,7 @@ from dynasor_graph.executor.search import (
 from dynasor_graph.executor.simulate import Simulations
 from dynasor_graph.executor.state import Branch, Reasoning, begin, decide
 from dynasor_graph.executor.tally import Tally, elect
-from dynasor_graph.executor.think import ProbeRow, Probing, Thought, newest_answer, think
+from dynasor_graph.executor.think import think
 from dynasor_graph.executor.tree import Node, Tree
 from dynasor_graph.executor.uct import Simulation
 from dynasor_graph.executor.window import first_decision

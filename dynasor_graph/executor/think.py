@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from typing_extensions import TypedDict
@@ -19,67 +18,15 @@ from typing_extensions import TypedDict
 from dynasor_graph.answers import Grouping, probed_answer
 from dynasor_graph.budget import Grant, Ledger, Usage
 from dynasor_graph.certaindex import probe_certaindex
+from dynasor_graph.executor.probing import ProbeRow, Probing, Thought, newest_answer
 from dynasor_graph.executor.program import Program
 from dynasor_graph.executor.sample import prompt_usage
 from dynasor_graph.executor.state import Branch
-from dynasor_graph.policies import Probe, Progress, hesitates
+from dynasor_graph.executor.trigger import Trigger
+from dynasor_graph.policies import Probe, Progress
 from dynasor_graph.types import Completion, FinishReason, Request
 
-__all__ = ["ProbeRow", "Probing", "Thought", "newest_answer", "think"]
-
-
-class ProbeRow(TypedDict):
-    """A probe as state and traces keep it: tokens of thought, answer, whole response, confidence.
-
-    States of earlier versions have no confidence.
-    """
-
-    at: int
-    answer: str | None
-    text: str
-    confidence: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probing:
-    """How to probe.
-
-    Attributes:
-        interval: Tokens of thought between two probes; 0 never probes.
-        suffix: Token ids of the text that forces an answer.
-        tokens: Most tokens of a probe's response.
-        temperature: Of the probe; 0 is the model's best guess.
-        warm_up: Tokens of thought before the first probe.
-        closed: Text that ends the thinking; nothing is probed after it.
-        cap: Most tokens of the whole chain, for the policy.
-        window: Probes that the reported Certaindex compares.
-        confidence: Whether the policy looks at the confidence of probes; it costs the engine time.
-    """
-
-    interval: int
-    suffix: tuple[int, ...]
-    tokens: int
-    temperature: float
-    warm_up: int
-    closed: str
-    cap: int
-    window: int
-    confidence: bool
-
-
-@dataclass(slots=True)
-class Thought:
-    """A chain so far, over all rounds.
-
-    Attributes:
-        token_ids: Exactly what the engine generated, without the end-of-text token.
-        text: The same as text.
-        probes: What was probed, oldest first.
-    """
-
-    token_ids: list[int] = field(default_factory=list)
-    text: str = ""
-    probes: list[ProbeRow] = field(default_factory=list)
+__all__ = ["think"]
 
 
 class _Round(TypedDict):
@@ -134,6 +81,12 @@ class _Chain:
         self.asked: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
         self.running: set[Request] = set()
         self.over = False
+        # The interval counts from the start of the thought, over all rounds.
+        every = how.interval
+        self.due = max((len(thought.token_ids) // every + 1) * every, how.warm_up) if every else 0
+        self.trigger = (
+            Trigger(how.triggers, p.engine.decode, thought.text) if every and how.triggers else None
+        )
 
     async def grow(self, index: int, limit: int) -> _Round:
         """Generate up to `limit` tokens, probing on the way."""
@@ -144,7 +97,8 @@ class _Chain:
         if grant is None:
             raise ValueError(f"limit {limit} is more than the {self.ledger.limit} tokens granted")
         so_far = self.prompt + tuple(self.before.token_ids)
-        request = self.p.request(so_far, limit, index, chunk=self.how.interval)
+        chunk = Trigger.chunk if self.trigger else self.how.interval
+        request = self.p.request(so_far, limit, index, chunk=chunk)
         async with asyncio.TaskGroup() as group:
             observer = group.create_task(self._observe_in_order())
             whole = await self._read(request, group)
@@ -176,20 +130,27 @@ class _Chain:
         whole = Completion()
         if self.p.in_flight.stopped:
             return whole
-        every = self.how.interval
-        # The interval counts from the start of the thought, over all rounds.
-        due = max((len(self.now.token_ids) // every + 1) * every, self.how.warm_up) if every else 0
         with self.p.in_flight.watched(request):
             async with aclosing(self.p.engine.stream(request)) as deltas:
                 async for delta in deltas:
                     whole.add(delta)
                     self.now.token_ids.extend(delta.token_ids)
                     self.now.text += delta.text
-                    if every and len(self.now.token_ids) >= due:
-                        due = len(self.now.token_ids) + every
-                        if not self._is_over(delta.finish_reason):
-                            self._probe(group)
+                    if (cut := await self._cut()) and not self._is_over(delta.finish_reason):
+                        self._probe(group, cut)
         return whole
+
+    async def _cut(self) -> int | None:
+        """After how many tokens of thought a probe is due now; None if none is."""
+        every, at = self.how.interval, len(self.now.token_ids)
+        if self.trigger is not None:
+            return await self.trigger.find(self.now.token_ids, self.now.text)
+        if not every or at < self.due:
+            return None
+        self.due = at + every
+        # The longest part of which all blocks can be found in the cache.
+        block = self.p.engine.block
+        return (len(self.prompt) + at - 1) // block * block + 1 - len(self.prompt)
 
     def _is_over(self, reason: FinishReason | None) -> bool:
         """Whether there is nothing more to probe: a round that was cut at its limit goes on."""
@@ -199,11 +160,8 @@ class _Chain:
             or len(self.now.token_ids) >= self.how.cap
         )
 
-    def _probe(self, group: asyncio.TaskGroup) -> None:
-        """Start a probe on the longest cut of which all blocks can be found in the cache."""
-        block = self.p.engine.block
-        cut = (len(self.prompt) + len(self.now.token_ids) - 1) // block * block + 1
-        at = cut - len(self.prompt)
+    def _probe(self, group: asyncio.TaskGroup, at: int) -> None:
+        """Start a probe after so many tokens of thought."""
         tokens = (*self.prompt, *self.now.token_ids[: max(0, at)], *self.how.suffix)
         fits = len(tokens) + self.how.tokens <= self.p.engine.context
         if self.p.in_flight.stopped or not fits or at <= self.probed_at or at < self.how.warm_up:
@@ -285,12 +243,6 @@ class _Answered(NamedTuple):
     at: int
     whole: Completion
     computed: int
-
-
-def newest_answer(probes: Sequence[ProbeRow]) -> str | None:
-    """The answer of the newest probe that gave one and did not hesitate; None if there is none."""
-    said = (row["answer"] for row in reversed(probes) if not hesitates(row["text"]))
-    return next(filter(None, said), None)
 
 
 def _confidence(whole: Completion) -> float | None:

@@ -16,6 +16,8 @@ from dynasor_graph.types import JSON, Delta, Request
 
 CONCLUDE = "\n</think>\n"
 THINKING = "assistant: <think>\n"
+PROMPT = f"user: q\n{THINKING}"
+"""Of the question "q"."""
 
 _serial = itertools.count()
 
@@ -81,6 +83,17 @@ class Thinker:
 def is_probe(request: Request) -> bool:
     """Whether this request forces an answer on the way."""
     return bytes(t for t in request.tokens if t < 256).endswith(PROBE.encode())
+
+
+def probes_of(engine: FakeEngine) -> list[Request]:
+    """The probes that an engine was asked, in order."""
+    return [request for request in engine.requests if is_probe(request)]
+
+
+def thought_in(request: Request) -> str:
+    """The thought that a probe stands after."""
+    text = bytes(request.tokens).decode()
+    return text.removeprefix(PROMPT).removesuffix(PROBE)
 
 
 def is_last_word(request: Request) -> bool:

@@ -18,21 +18,20 @@ from dynasor_graph.algorithms.cot import PROBE
 from dynasor_graph.budget import Budget, Usage
 from dynasor_graph.engine import FakeEngine
 from dynasor_graph.types import JSON, Delta, Request
-from tests.executor.stage import THINKING, Thinker, is_last_word, is_probe, registered, run
+from tests.executor.stage import (
+    PROMPT,
+    Thinker,
+    is_last_word,
+    is_probe,
+    probes_of,
+    registered,
+    run,
+    thought_in,
+)
 
 pytestmark = pytest.mark.anyio
 
-PROMPT = f"user: q\n{THINKING}"
 NEVER: Any = {"policy": "probe-consistency:window=99"}  # probes, and never stops
-
-
-def probes_of(engine: FakeEngine) -> list[Request]:
-    return [request for request in engine.requests if is_probe(request)]
-
-
-def thought_in(request: Request) -> str:
-    text = bytes(request.tokens).decode()
-    return text.removeprefix(PROMPT).removesuffix(PROBE)
 
 
 def ats(state: JSON) -> list[int]:
