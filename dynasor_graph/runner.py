@@ -23,6 +23,7 @@ from dynasor_graph.errors import (
     explain,
 )
 from dynasor_graph.executor import Context, Judged
+from dynasor_graph.policies import Pacing
 from dynasor_graph.questions import Question
 from dynasor_graph.results import Result
 from dynasor_graph.reward import forget_reward, register_reward, reward_named
@@ -203,6 +204,7 @@ class Runner:
         algorithm: Name of an algorithm, or one of your own.
         engine: An open engine, or the name of a registered one.
         programs: Most programs in flight; each has its own window of branches.
+        pacing: Gives each program its policy, so that one budget lasts for all.
         on_event: Called with every event of every program: a trace's `write`, a progress bar.
         settings: The algorithm's settings: `policy`, `budget`, `sampling`, and its own; `reward` may be
             an open reward, or the name of a registered one.
@@ -217,6 +219,7 @@ class Runner:
         *,
         engine: Engine | str = "default",
         programs: int = 16,
+        pacing: Pacing | None = None,
         on_event: Callable[[JSON], None] = lambda event: None,
         **settings: Any,
     ) -> None:
@@ -224,6 +227,7 @@ class Runner:
             raise ConfigError(f"programs must be at least 1, got {programs}")
         self.algorithm = find_algorithm(algorithm)
         self.engine, self.programs, self.on_event = engine, programs, on_event
+        self.pacing = pacing
         with _with_reward(settings) as checked:
             # A wrong setting shows now, not at the first question.
             configure(self.algorithm, **checked)
@@ -246,7 +250,7 @@ class Runner:
             try:
                 while True:
                     for question in itertools.islice(waiting, self.programs - len(running)):
-                        work = self._attempt(context, question)
+                        work = self._paced(context, question)
                         running.append(asyncio.get_running_loop().create_task(work))
                     if not running:
                         return
@@ -261,6 +265,19 @@ class Runner:
                     task.cancel()
                 if running:
                     await asyncio.wait(running)
+
+    async def _paced(self, context: Context, question: Question) -> Result:
+        if self.pacing is None:
+            return await self._attempt(context, question)
+        rule = self.pacing.begin(question.id)
+        result = Result(id=question.id, question=question.text)
+        try:
+            result = await self._attempt(
+                context.model_copy(update={"policy": rule.model_dump(mode="json")}), question
+            )
+        finally:
+            self.pacing.end(question.id, result.usage.generated)
+        return result
 
     async def _attempt(self, context: Context, question: Question) -> Result:
         clock = asyncio.get_running_loop().time

@@ -25,7 +25,7 @@ from dynasor_graph.errors import (
     PromptTooLong,
     UnknownName,
 )
-from dynasor_graph.policies import Beta
+from dynasor_graph.policies import Beta, Pacing, Value
 from dynasor_graph.questions import Question
 from dynasor_graph.results import Result
 from dynasor_graph.runner import Runner, configure, solve, stream
@@ -496,3 +496,52 @@ async def test_token_ids_are_in_the_trace_if_asked_for(tmp_path: Path):
 
     (program,) = read_trace(tmp_path / "trace.jsonl").values()
     assert [row["token_ids"] for row in program.branches] == [list(reply("4", 20).encode())] * 2
+
+
+# One budget for all ----------------------------------------------------------------------------
+
+
+async def test_each_program_gets_the_price_at_which_the_budget_lasts():
+    worth = tuple((0.001 * (20 - n),) for n in range(20))  # a branch less at each higher price
+    rule = Value(
+        kinds=("lengths",),
+        bias=0.0,
+        weights=(0.0, 0.0),
+        edges=(),
+        worth=worth,
+        spends=tuple((0.001 * (21 - n), 24.0 * n) for n in range(20, 0, -1)),
+    )
+    rows: list[JSON] = []
+    questions = ask(*(f"q{i}" for i in range(30)))
+    # Every question costs what it did where the policy was fitted: 24 tokens a branch.
+    runner = Runner(
+        engine=FakeEngine(replies(["4"])),
+        policy=rule,
+        pacing=Pacing(rule, tokens=30 * 24 * 5, questions=30),
+        programs=4,
+        on_event=rows.append,
+        branches=20,
+        budget={"concurrency": 1},
+    )
+    results = await run_all(runner, questions)
+    assert sum(result.usage.generated for result in results) == pytest.approx(30 * 24 * 5, rel=0.05)
+    starts = [row for row in rows if row["event"] == "program"]
+    # The trace says what each was given, so that it can be replayed.
+    assert all(row["settings"]["policy"]["rule"] == "value" for row in starts)
+    assert starts[0]["settings"]["policy"]["price"] == pytest.approx(0.001 * 16)
+
+
+async def test_a_program_that_fails_gives_back_what_it_was_to_spend():
+    rule = Value(
+        kinds=("lengths",),
+        bias=0.0,
+        weights=(0.0, 0.0),
+        edges=(),
+        worth=((0.5,),),
+        spends=((0.1, 100.0), (1.0, 50.0)),
+    )
+    pacing = Pacing(rule, tokens=1000, questions=2)
+    runner = Runner(engine=FakeEngine(context=8), policy=rule, pacing=pacing, programs=1)
+    results = await run_all(runner, ask("a question that is far too long for it", "another one"))
+    assert all(result.error for result in results)
+    assert pacing.spent == 0

@@ -40,11 +40,16 @@ BUNDLED: Final[Mapping[str, Callable[[], Path]]] = MappingProxyType(
 
 
 RECORDED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"abacus-test": ("direct", "think"), "abacus-calibration": ("direct", "think")}
+    {
+        "abacus-test": ("direct", "think", "direct-groups", "think-groups"),
+        "abacus-calibration": ("direct", "think"),
+    }
 )
 """The kinds of samples that were recorded, by data set.
 
 "direct": answers without thinking; "think": reasoning traces, each with a probe every 64 tokens.
+"...-groups": drawn anew, with the confidence of groups of 32 and of 64 tokens; traces of every third
+question alone, and without probes.
 """
 
 

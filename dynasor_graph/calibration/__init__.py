@@ -1,6 +1,6 @@
 """Calibration: policies fitted to recorded samples, and how much they may lose, certified."""
 
-from dynasor_graph.calibration.allocation import fit_pareto, fit_skyline
+from dynasor_graph.calibration.allocation import CURVES, curves, fit_pareto, fit_skyline
 from dynasor_graph.calibration.bounds import (
     fixed_sequence,
     loss_p_value,
@@ -20,6 +20,7 @@ from dynasor_graph.calibration.file import BelongsTo, Bound, PolicyFile, read_po
 from dynasor_graph.calibration.fit import fit_value
 
 __all__ = [
+    "CURVES",
     "SWEEPS",
     "BelongsTo",
     "Bound",
@@ -28,6 +29,7 @@ __all__ = [
     "PolicyFile",
     "candidates_of",
     "certify",
+    "curves",
     "fit_pareto",
     "fit_skyline",
     "fit_value",

@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynasor_graph.certaindex import EPSILON
 from dynasor_graph.errors import ConfigError, InputError
-from dynasor_graph.policies import Pareto, Skyline
+from dynasor_graph.policies import Pareto, Rule, Skyline
 from dynasor_graph.recordings import Recorded
 from dynasor_graph.replay.arms import Floats
 from dynasor_graph.replay.paths import all_paths
 
-__all__ = ["Needed", "fit_pareto", "fit_skyline"]
+__all__ = ["CURVES", "Needed", "curves", "fit_pareto", "fit_skyline"]
 
 Needed = Literal["next", "whole"]
 """What a program whose leader does not stay yet counts as needing: the way to the next measurement, or
@@ -115,6 +115,52 @@ def fit_pareto(
     return Pareto(
         points=_envelope(found.certaindex, needs, found.solvable, quantile, least=0), at=at
     )
+
+
+CURVES: Final = ("skyline", "pareto")
+"""The rules that are fitted curves."""
+_QUANTILES: Final = (1.0, 0.999, 0.998, 0.995, 0.99, 0.98, 0.97, 0.95, 0.92, 0.9, 0.85, 0.8, 0.7)
+
+
+def curves(
+    recorded: Sequence[Recorded],
+    spec: str,
+    quantiles: Sequence[float] = (),
+    *,
+    cap: int | None = None,
+    seed: int = 0,
+) -> dict[str, tuple[float, Rule]]:
+    """Fit a curve at each quantile, from careful to daring: name -> (quantile, policy).
+
+    Args:
+        recorded: Questions with samples.
+        spec: "skyline" or "pareto", with what is to be set: "skyline:at=4,every=1". By itself `every`
+            is 1: measured at every branch.
+        quantiles: By default thirteen from 1 to 0.7.
+        cap: Most branches.
+        seed: Of the orders.
+
+    Raises:
+        ConfigError: It names no curve, or sets what is not `at`, `every` or `needed`.
+        InputError: As `fit_skyline`.
+    """
+    name, _, told = (part.strip() for part in spec.partition(":"))
+    set_to = dict(pair.partition("=")[::2] for pair in told.split(",") if pair)
+    known = {"at", "needed"} | ({"every"} if name == "skyline" else set())
+    if name not in CURVES or not set(set_to) <= known:
+        raise ConfigError(f"a fitted curve is skyline:at=5,every=1 or pareto:at=5, got {spec!r}")
+    how: dict[str, Any] = {"every": 1} if name == "skyline" else {}
+    for key, text in set_to.items():
+        if key != "needed" and not text.isdecimal():
+            raise ConfigError(f"{name}: {key} must be a whole number, got {text!r}")
+        how[key] = text if key == "needed" else int(text)
+    if how.get("needed", "next") not in get_args(Needed):
+        raise ConfigError(f"{name}: needed is next or whole, got {how['needed']!r}")
+    fit = fit_skyline if name == "skyline" else fit_pareto
+    return {
+        f"{name}:quantile={q:g}": (q, fit(recorded, cap=cap, seed=seed, quantile=q, **how))
+        for q in quantiles or _QUANTILES
+    }
 
 
 class _Programs(NamedTuple):

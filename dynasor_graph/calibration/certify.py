@@ -56,6 +56,7 @@ SWEEPS: Final[Mapping[str, Sweep]] = {
     "vote-entropy": Sweep("threshold", tuple(round(1 - share, 2) for share in _SHARES)),
     "majority-share": Sweep("share", _SHARES),
     "doubling": Sweep("share", _SHARES),
+    "deepconf": Sweep("keep", (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)),
     "esc": Sweep("window", (12, 10, 8, 7, 6, 5, 4, 3, 2)),
     "even": Sweep("at", (32, 24, 20, 16, 12, 10, 8, 6, 5, 4, 3, 2, 1)),
     "probe-consistency": Sweep("window", (12, 10, 8, 7, 6, 5, 4, 3, 2)),

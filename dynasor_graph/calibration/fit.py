@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -89,7 +89,7 @@ def fit_value(
     edges = np.unique(inner.round(6))
     edges = edges[edges < probability.max()]  # the surest column was seen
     cell = np.searchsorted(edges, probability)
-    worth = np.maximum(_solved(cell, paths), _measured(cell, paths))
+    worth = np.maximum(_solved(cell, paths), _measured(cell, paths)).round(6)
     return Value(
         price=price,
         vote=vote,
@@ -97,7 +97,8 @@ def fit_value(
         bias=bias,
         weights=tuple(weights.tolist()),
         edges=tuple(edges.tolist()),
-        worth=tuple(map(tuple, worth.round(6).tolist())),
+        worth=tuple(map(tuple, worth.tolist())),
+        spends=tuple(_spends(worth, cell, paths.tokens)),
     )
 
 
@@ -210,6 +211,21 @@ def _solved(cell: NDArray[np.int64], paths: _Paths) -> Floats:
             worth[n] = np.where(going_on > stop[n], price, worth[n])
             value = np.maximum(going_on, stop[n])
     return worth
+
+
+def _spends(
+    worth: Floats, cell: NDArray[np.int64], tokens: Floats
+) -> Iterator[tuple[float, float]]:
+    """Prices, and the mean tokens of a program at each; those that change nothing are left out."""
+    here = worth[np.arange(cell.shape[1]), cell]
+    last = np.inf
+    for price in _PRICES:
+        stops = here <= price
+        stops[:, -1] = True
+        mean = round(float(tokens[np.arange(len(tokens)), stops.argmax(axis=1)].mean()), 2)
+        if mean < last:
+            last = mean
+            yield float(f"{price:.4g}"), mean
 
 
 def _measured(cell: NDArray[np.int64], paths: _Paths) -> Floats:

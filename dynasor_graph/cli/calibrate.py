@@ -36,7 +36,7 @@ def calibrate(
             "--policy",
             "-p",
             help="The policy whose parameter is chosen, such as beta or certaindex-every:every=1; "
-            "or value, which is fitted whole.",
+            "or value, skyline or pareto, which are fitted whole.",
         ),
     ] = "beta",
     max_loss: Annotated[
@@ -90,6 +90,8 @@ def calibrate(
     model, sampling, algorithm and knob. Status 1: nothing that saves could be certified, or the check
     failed.
     """
+    from dynasor_graph.calibration import certify, split
+
     if goal not in {"right", "same"}:
         raise ConfigError(f"--goal is right or same, not {goal!r}")
     recorded = usable([row for file in files for row in recording_of(file)])
@@ -100,21 +102,18 @@ def calibrate(
     # Of all of them: each half by itself might have more, and the file says this one.
     cap = branches or min((len(row.samples) for row in recorded), default=None)
     how |= {"cap": cap, "windows": [window]}
-    found, base = _calibrated(
-        recorded,
-        policy,
-        how,
-        kinds=tuple(kind.strip() for kind in kinds.split(",") if kind.strip()),
-        sweep=(parameter, _values(values)),
-        told={"max_loss": max_loss / 100, "confidence": confidence, "goal": goal},
-    )
-    chains = is_chain(base)
+    fit, test = split(recorded, seed)
+    signals = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
+    tried = _candidates(policy, fit, {**how, "goal": goal}, signals, (parameter, _values(values)))
+    told: dict[str, Any] = {"max_loss": max_loss / 100, "confidence": confidence, "goal": goal}
+    found = certify(lambda rows, rules: replayed(rows, rules, how), fit, test, tried, **told)
+    chains = any(is_chain(rule) for _, rule in tried.values())
     saves = found.rule is not None and found.candidates[found.certified - 1]["spent"] < 1
     if saves:
         _file(
             found,
             recorded,
-            told={"goal": goal, "max_loss": max_loss / 100, "confidence": confidence},
+            told=told,
             belongs={
                 "algorithm": "cot" if chains else "best_of_n" if vote == "best" else algorithm,
                 "cap": None if chains else cap,
@@ -136,38 +135,28 @@ def _values(text: str | None) -> list[Any]:
         raise ConfigError(f"--values takes numbers such as 0.99,0.95, got {text!r}") from None
 
 
-def _calibrated(
-    recorded: list[Recorded],
+def _candidates(
     policy: str,
+    fit: Sequence[Recorded],
     how: dict[str, Any],
-    *,
     kinds: tuple[str, ...],
     sweep: tuple[str | None, list[Any]],
-    told: dict[str, Any],
-) -> tuple[Certificate, Rule]:
-    """The certificate, and the policy that its candidates differ from in one parameter."""
-    from dynasor_graph.calibration import candidates_of, certify, fit_value, split
+) -> dict[str, tuple[Any, Rule]]:
+    """What is to be certified; the policies that differ in one parameter, or in how they were fitted."""
+    from dynasor_graph.calibration import CURVES, candidates_of, curves, fit_value
     from dynasor_graph.cli.output import aside
     from dynasor_graph.policies import read_policy
 
-    fit, test = split(recorded, how["seed"])
-    if policy.strip() == "value":
+    name = policy.partition(":")[0].strip()
+    if name not in CURVES and policy.strip() != "value":
+        return candidates_of(read_policy(policy), *sweep)
+    with aside.status(f"fitting on {len(fit)} questions ..."):
+        if name in CURVES:
+            return curves(fit, policy, sweep[1], cap=how["cap"], seed=how["seed"])
         if how["vote"] not in {"majority", "best"}:
             raise ConfigError("--policy value goes with --vote majority or best")
-        with aside.status(f"fitting on {len(fit)} questions ..."):
-            base: Rule = fit_value(
-                fit, kinds, goal=told["goal"], vote=how["vote"], cap=how["cap"], seed=how["seed"]
-            )
-    else:
-        base = read_policy(policy)
-    found = certify(
-        lambda rows, policies: replayed(rows, policies, how),
-        fit,
-        test,
-        candidates_of(base, *sweep),
-        **told,
-    )
-    return found, base
+        told = {key: how[key] for key in ("goal", "vote", "cap", "seed")}
+        return candidates_of(fit_value(fit, kinds, **told), *sweep)
 
 
 def _file(

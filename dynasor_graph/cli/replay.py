@@ -26,8 +26,8 @@ FILES = Annotated[
     list[Path],
     typer.Argument(
         help="Recordings (.jsonl, .jsonl.gz), traces of `dynasor-graph run`, or a bundled "
-        "recording: abacus-test.direct, abacus-test.think, abacus-calibration.direct, "
-        "abacus-calibration.think.",
+        "recording: abacus-test.direct, abacus-test.think, the same with the confidence of tokens "
+        "(.direct-groups, .think-groups), abacus-calibration.direct, abacus-calibration.think.",
         show_default=False,
     ),
 ]

@@ -14,6 +14,7 @@ from dynasor_graph.errors import ConfigError
 
 if TYPE_CHECKING:
     from dynasor_graph.engine import Engine
+    from dynasor_graph.policies import Rule
     from dynasor_graph.questions import Question
     from dynasor_graph.results import ResultsFile
     from dynasor_graph.reward import Reward
@@ -41,6 +42,14 @@ def run(
     total_tokens: Annotated[
         int | None, typer.Option(help="Most tokens that all programs together may generate.")
     ] = None,
+    allocate: Annotated[
+        bool,
+        typer.Option(
+            "--allocate",
+            help="Spend --total-tokens where a token gains the most: needs a policy file that "
+            "`dynasor-graph calibrate --policy value` wrote.",
+        ),
+    ] = False,
     algorithm: o.ALGORITHM = "self_consistency",
     policy: o.POLICY = None,
     shadow: o.SHADOW = None,
@@ -100,11 +109,14 @@ def run(
         identity["shadow"] = list(context.shadow)
     if judge is not None:
         identity["reward"] = reward
+    if allocate:
+        identity["allocate"] = True
     file = ResultsFile(output, identity, resume=resume)
     done = {result.id for result in file.done}
     todo = [question for question in asked if question.id not in done]
     trace = output.with_suffix(".trace.jsonl") if record else None
-    run_settings = {"programs": programs, "total_tokens": total_tokens, **settings}
+    budget = _budget(context.rule, total_tokens, allocate, file, len(todo))
+    run_settings = {"programs": programs, **budget, **settings}
     try:
         if todo:
             asyncio.run(_run(todo, file, opened, judge, algorithm, trace, run_settings))
@@ -116,6 +128,21 @@ def run(
     failed = _summary(file, algorithm, trace if context.shadow else None, json_out)
     if failed or broken:
         raise typer.Exit(1)
+
+
+def _budget(
+    rule: Rule, total: int | None, allocate: bool, file: ResultsFile, questions: int
+) -> dict[str, Any]:
+    """What is left of the run's tokens for so many questions, and how they are shared out."""
+    from dynasor_graph.policies import Pacing
+
+    if total is None:
+        if allocate:
+            raise ConfigError("--allocate needs the tokens to allocate: add --total-tokens")
+        return {"total_tokens": None}
+    left = max(1, total - sum(result.usage.generated for result in file.done))
+    pacing = Pacing(rule, left, max(1, questions)) if allocate else None
+    return {"total_tokens": left, "pacing": pacing}
 
 
 async def _run(

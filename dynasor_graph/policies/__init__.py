@@ -16,6 +16,7 @@ from dynasor_graph.policies.base import RULES, Decision, Policy, Probe, Progress
 from dynasor_graph.policies.combine import AllOf, AnyOf
 from dynasor_graph.policies.deepconf import DeepConf
 from dynasor_graph.policies.named import PRESETS, in_short, read_policy, summary
+from dynasor_graph.policies.pacing import Pacing
 from dynasor_graph.policies.probes import (
     HESITATION,
     ProbeConfidence,
@@ -51,6 +52,7 @@ __all__ = [
     "Lossless",
     "MajorityShare",
     "PRESETS",
+    "Pacing",
     "Pareto",
     "Policy",
     "Probe",

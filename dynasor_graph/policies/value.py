@@ -11,8 +11,10 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, NamedTuple, Self
+from itertools import pairwise
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from dynasor_graph.policies.base import Decision, Progress, Rule, go_on, terminate
@@ -137,6 +139,9 @@ class Value(Rule):
     worth: tuple[tuple[float, ...], ...] = Field(
         min_length=1, description="gain per 1,000 tokens: a row a branch, a column a probability"
     )
+    spends: tuple[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]], ...] = Field(
+        (), description="pairs: price, mean tokens of a program at it; prices grow, tokens fall"
+    )
 
     @model_validator(mode="after")
     def _check_shapes(self) -> Self:
@@ -152,6 +157,9 @@ class Value(Rule):
             raise ValueError(f"weights: {count} belong to these kinds, got {len(self.weights)}")
         if list(self.edges) != sorted(self.edges):
             raise ValueError("edges must grow")
+        for (low, more), (high, less) in pairwise(self.spends):
+            if high <= low or less >= more:
+                raise ValueError("spends: prices must grow, and tokens must fall")
         if any(len(row) != len(self.edges) + 1 for row in self.worth):
             raise ValueError(f"worth: each row needs {len(self.edges) + 1} columns")
         return self
@@ -159,6 +167,18 @@ class Value(Rule):
     def reads(self) -> frozenset[str]:
         """Votes in their order, and what its model was fitted on."""
         return frozenset({"votes", "order", *self.kinds})
+
+    @property
+    def expected(self) -> float:
+        """Mean tokens of a program at this price, on the questions it was fitted on."""
+        prices, tokens = zip(*self.spends, strict=True)
+        return float(np.interp(math.log(self.price), np.log(prices), tokens))
+
+    def priced(self, tokens: float) -> Value:
+        """The same policy at the price at which a program spends so many tokens in the mean."""
+        prices, spent = zip(*self.spends, strict=True)
+        price = np.exp(np.interp(-tokens, [-x for x in spent], np.log(prices)))
+        return self.model_copy(update={"price": float(price)})
 
     def probability(self, progress: Progress) -> float:
         """The model's probability that the leading answer is the one to return."""

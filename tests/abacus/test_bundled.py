@@ -80,7 +80,8 @@ def test_direct_answers_are_the_recording_that_is_meant() -> None:
         pytest.param(
             "abacus-test",
             "dirct",
-            "unknown kind of recording 'dirct': did you mean 'direct'? there are: direct, think",
+            "unknown kind of recording 'dirct': did you mean 'direct'? "
+            "there are: direct, direct-groups, think, think-groups",
             id="kind",
         ),
         pytest.param(

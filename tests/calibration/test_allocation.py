@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from dynasor_graph.calibration import fit_pareto, fit_skyline
+from dynasor_graph.calibration import curves, fit_pareto, fit_skyline
 from dynasor_graph.errors import ConfigError, InputError
 from dynasor_graph.policies import Fixed, Rule
 from dynasor_graph.recordings import Recorded, Sample
@@ -207,3 +207,50 @@ def test_no_solvable_program_that_was_fitted_changes_its_answer(
             full = replay_votes(ballot, order, whole).answer
             if full >= 0 and (ballot.right is None or ballot.right[full]):
                 assert replay_votes(ballot, order, Decider(rule, cap)).answer == full
+
+
+# Candidates ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "fit"),
+    [
+        pytest.param(
+            "skyline", lambda rows, q: fit_skyline(rows, every=1, quantile=q), id="dynamic"
+        ),
+        pytest.param(
+            "skyline:at=3,every=0",
+            lambda rows, q: fit_skyline(rows, at=3, every=0, quantile=q),
+            id="initial step",
+        ),
+        pytest.param(
+            "pareto:at=2,needed=whole",
+            lambda rows, q: fit_pareto(rows, at=2, needed="whole", quantile=q),
+            id="pareto",
+        ),
+    ],
+)
+def test_a_curve_for_each_quantile(spec: str, fit: Any) -> None:
+    rows = [recorded("AAAAAA"), recorded("BBAAAA"), recorded("BCAAAA"), recorded("ABABAA")]
+    found = curves(rows, spec, [1.0, 0.5])
+    name = spec.partition(":")[0]
+    assert [*found] == [f"{name}:quantile=1", f"{name}:quantile=0.5"]
+    assert [value for value, _ in found.values()] == [1.0, 0.5]
+    assert [rule for _, rule in found.values()] == [fit(rows, 1.0), fit(rows, 0.5)]
+    assert len(curves(rows, spec)) == 13
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        pytest.param("beta", "a fitted curve is", id="no curve"),
+        pytest.param("pareto:every=1", "a fitted curve is", id="not of this curve"),
+        pytest.param("skyline:points=3", "a fitted curve is", id="what is fitted"),
+        pytest.param("skyline:at=x", "at must be a whole number, got 'x'", id="no number"),
+        pytest.param("skyline:needed=all", "next or whole, got 'all'", id="needed"),
+        pytest.param("skyline:at=9", "2 to 6 branches", id="beyond the cap"),
+    ],
+)
+def test_a_curve_that_cannot_be_fitted(spec: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        curves([recorded("AAAAAA")], spec)

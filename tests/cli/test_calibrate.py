@@ -12,7 +12,16 @@ import pytest
 
 from dynasor_graph.calibration import BelongsTo, Bound, PolicyFile, read_policy_file
 from dynasor_graph.cli import main
-from dynasor_graph.policies import Beta, Even, ProbeConsistency, Value, read_policy
+from dynasor_graph.policies import (
+    Beta,
+    Even,
+    Pareto,
+    ProbeConsistency,
+    Rule,
+    Skyline,
+    Value,
+    read_policy,
+)
 from dynasor_graph.recordings import Probed, Recorded, Sample, write_recording
 
 HOW = ["--max-loss", "15", "--window", "1"]
@@ -171,6 +180,24 @@ def test_the_value_policy_is_fitted_whole(
     assert isinstance(rule, Value)
     assert (rule.kinds, len(rule.worth)) == (kinds, 8)
     assert rule.price == found["policy"]["price"] in (0.01, 0.3, 9)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind"),
+    [
+        pytest.param("skyline:at=2", Skyline, id="skyline"),
+        pytest.param("pareto:at=2", Pareto, id="pareto"),
+    ],
+)
+def test_a_curve_is_fitted_whole(
+    policy: str, kind: type[Rule], capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = told(capfd, "r.jsonl", *HOW, "-p", policy, "--values", "1,0.9")
+    assert [row["policy"].partition(":")[2] for row in found["candidates"]] in (
+        ["quantile=1", "quantile=0.9"],
+        ["quantile=0.9", "quantile=1"],
+    )
+    assert isinstance(read_policy("policy.json"), kind)
 
 
 def test_agreement_can_be_certified_without_gold(capfd: pytest.CaptureFixture[str]) -> None:
@@ -358,6 +385,7 @@ def test_another_model_is_pointed_out(capfd: pytest.CaptureFixture[str]) -> None
         pytest.param(
             ["r.jsonl", "-p", "value", "--vote", "confidence"], ["majority or best"], id="sure"
         ),
+        pytest.param(["r.jsonl", "-p", "skyline:at=x"], ["at", "'x'"], id="curve"),
         pytest.param(["r.jsonl", "-p", "cot-mid"], ["probes", "none"], id="no-probes"),
         pytest.param(["r.jsonl", "--check", "no.json"], ["no.json: no such file"], id="no-file"),
         pytest.param(["r.jsonl", "--check", "."], ["no policy file"], id="a-folder"),

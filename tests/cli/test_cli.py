@@ -14,6 +14,7 @@ import pytest
 
 from dynasor_graph.calibration import BelongsTo, Bound, PolicyFile
 from dynasor_graph.cli import main
+from dynasor_graph.policies import Value
 
 QUESTIONS = [
     '{"id": "a", "question": "6 * 7?", "answer": 42}',
@@ -270,6 +271,69 @@ def test_a_run_wide_budget_is_kept(questions: Path):
     assert call(*arguments, "--max-tokens", "11") == 0
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert 0 < sum(row["gross_tokens"] for row in rows) <= 60
+
+
+def test_a_run_wide_budget_counts_what_was_spent_before(questions: Path):
+    output = questions.with_name("out.jsonl")
+    command = ["run", str(questions), "-e", "fake", "-o", str(output), "-p", "fixed"]
+    assert call(*command, "--branches", "2", "--total-tokens", "30") == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    output.write_text(json.dumps(rows[0]) + "\n")
+    assert call(*command, "--branches", "2", "--total-tokens", "30", "--resume") == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert 0 < sum(row["gross_tokens"] for row in rows) <= 30
+
+
+@pytest.fixture
+def worth(tmp_path: Path) -> Path:
+    """A value policy that knows what it spends."""
+    policy = Value(
+        kinds=("lengths",),
+        bias=0.0,
+        weights=(0.0, 0.0),
+        edges=(),
+        worth=tuple((0.01 * (9 - n),) for n in range(8)),
+        spends=((0.01, 120.0), (0.05, 60.0), (0.09, 12.0)),
+    )
+    file = tmp_path / "value.json"
+    file.write_text(policy.model_dump_json())
+    return file
+
+
+def test_a_budget_is_allocated_to_the_questions(questions: Path, worth: Path):
+    output = questions.with_name("out.jsonl")
+    command = ["run", str(questions), "-e", "fake", "-o", str(output), "-p", str(worth)]
+    count = sum(1 for line in questions.read_text().splitlines() if line.strip())
+    assert call(*command, "--allocate", "--total-tokens", str(60 * count)) == 0
+    starts = [
+        json.loads(line)
+        for line in output.with_suffix(".trace.jsonl").read_text().splitlines()
+        if '"event":"program"' in line
+    ]
+    assert len(starts) == count
+    assert starts[0]["settings"]["policy"]["price"] == pytest.approx(0.05)
+    # A file of allocated programs is no file of programs at one price.
+    assert call(*command, "--total-tokens", "600", "--resume") == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        pytest.param(["--allocate"], "add --total-tokens", id="no budget"),
+        pytest.param(
+            ["--allocate", "--total-tokens", "600", "-p", "beta"],
+            "calibrate FILE --policy value",
+            id="another policy",
+        ),
+    ],
+)
+def test_what_cannot_be_allocated_is_refused(
+    questions: Path, more: list[str], message: str, capfd: pytest.CaptureFixture[str]
+):
+    output = questions.with_name("out.jsonl")
+    assert call("run", str(questions), "-e", "fake", "-o", str(output), *more) == 2
+    assert message in " ".join(capfd.readouterr().err.split())
+    assert not output.exists()
 
 
 def test_demo_compares_policies_at_the_same_cap(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
