@@ -22,7 +22,7 @@ from dynasor_graph.algorithms import ALGORITHMS
 from dynasor_graph.calibration import BelongsTo, Bound, PolicyFile
 from dynasor_graph.cli import app, main
 from dynasor_graph.engine import names
-from dynasor_graph.policies import PRESETS, RULES, Beta, read_policy
+from dynasor_graph.policies import PRESETS, RULES, Value, read_policy
 from dynasor_graph.recordings import read_recording, write_recording
 
 ROOT = Path(__file__).parent.parent
@@ -103,7 +103,14 @@ RECORDINGS = {
     "abacus-calibration.think": ("abacus-calibration", "think"),
 }
 POLICY = PolicyFile(
-    policy=Beta().model_dump(mode="json"),
+    policy=Value(
+        kinds=("lengths",),
+        bias=0.0,
+        weights=(0.0, 0.0),
+        edges=(),
+        worth=((0.5,),),
+        spends=((0.01, 100.0), (0.1, 50.0)),
+    ).model_dump(mode="json"),
     bound=Bound(goal="right", max_loss=0.6, confidence=0.95, loss=0.0, spent=0.2, questions=1000),
     belongs_to=BelongsTo(
         models=("abacus-7m",),
