@@ -86,7 +86,8 @@ def _recorded(name: str, start: JSON, events: list[JSON], result: JSON) -> Recor
             for answer, branch in zip(answers, whole, strict=True)
         ]
     else:
-        samples = [_chain(branches, events, result)]
+        sample, gold = _chain(branches, events, result, gold)
+        samples = [sample]
     return Recorded(
         id=name,
         samples=tuple(samples),
@@ -97,23 +98,33 @@ def _recorded(name: str, start: JSON, events: list[JSON], result: JSON) -> Recor
     )
 
 
-def _chain(branches: list[JSON], events: list[JSON], result: JSON) -> Sample:
+def _chain(
+    branches: list[JSON], events: list[JSON], result: JSON, gold: str | None
+) -> tuple[Sample, str | None]:
     weights = [(b["logprob"], b["tokens"]) for b in branches if b["logprob"] is not None]
     tokens = sum(count for _, count in weights)
     probes = [event for event in events if event["event"] == "probe"]
-    return Sample(
-        answer=result["answer"],
+    said = [event["answer"] for event in probes]
+    answer, gold, *said = spelled_equally([result["answer"], gold, *said])
+    sample = Sample(
+        answer=answer,
         tokens=result["usage"]["main"],
         correct=result["correct"],
         logprob=sum(mean * count for mean, count in weights) / tokens if tokens else None,
-        probes=tuple(Probed(e["at"], e["answer"], e.get("confidence")) for e in probes),
+        probes=tuple(
+            Probed(event["at"], one, event.get("confidence"))
+            for event, one in zip(probes, said, strict=True)
+        ),
         seconds=result.get("latency_s"),
     )
+    return sample, gold
 
 
 def spelled_equally(answers: Sequence[str | None]) -> list[str | None]:
     """The same answers, those that are equal spelled as the first of them."""
     distinct = list(dict.fromkeys(answer for answer in answers if answer is not None))
+    if len(distinct) < 2:
+        return list(answers)
 
     async def group() -> dict[str, str]:
         grouping = Grouping()

@@ -92,7 +92,7 @@ def _windows(study: Study) -> list[int]:
 
 def _front(study: Study, window: int, look: Mapping[str, Look], chains: bool) -> dict[str, Any]:
     arms = [arm for arm in study.arms if arm.window == window]
-    scored = not np.isnan(arms[0].right).all()
+    scored = not any(np.isnan(arm.right).all() for arm in arms)
     points = [_point(arm, scored) for arm in arms]
     measure = "accuracy (%)" if scored else "same answer as the full budget (%)"
     what = "chains" if chains else f"{window} in flight"

@@ -199,7 +199,8 @@ def test_a_chain_is_one_sample_with_its_probes(tmp_path: Path) -> None:
             "settings": {"sampling": {"temperature": 0.7}},
         },
         {"event": "probe", "program": "a", "at": 64, "answer": None},
-        {"event": "probe", "program": "a", "at": 128, "answer": "4"},
+        {"event": "probe", "program": "a", "at": 128, "answer": "4.0"},
+        {"event": "probe", "program": "a", "at": 192, "answer": "5"},
         {**branch, "tokens": 30, "logprob": -0.1},
         {**branch, "tokens": 10, "logprob": -0.5},
         {
@@ -216,7 +217,8 @@ def test_a_chain_is_one_sample_with_its_probes(tmp_path: Path) -> None:
     (sample,) = found.samples
     assert (sample.answer, sample.tokens, sample.correct) == ("4", 41, True)
     assert sample.logprob == pytest.approx(-0.2)
-    assert sample.probes == (Probed(64, None), Probed(128, "4"))
+    # Equal answers are spelled equally: replay compares them by their spelling.
+    assert sample.probes == (Probed(64, None), Probed(128, "4"), Probed(192, "5"))
 
 
 @pytest.mark.parametrize(
