@@ -105,6 +105,7 @@ class Delta:
         finish_reason: Set in the last delta only.
         cached: Prompt tokens that came out of the prefix cache (last delta).
         logprob: Sum of the log-probabilities of all tokens so far, if asked for (last delta).
+        queued: Seconds the scheduler held the request back; 0 without one (last delta).
     """
 
     token_ids: tuple[int, ...] = ()
@@ -113,6 +114,7 @@ class Delta:
     finish_reason: FinishReason | None = None
     cached: int = 0
     logprob: float | None = None
+    queued: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,6 +125,7 @@ class Completion:
         tokens: How many tokens the engine generated (end-of-text included).
         cached: Prompt tokens that came out of the prefix cache.
         logprob: Sum of the log-probabilities, or None.
+        queued: Seconds the scheduler held the request back; 0 without one.
     """
 
     token_ids: list[int] = field(default_factory=list)
@@ -131,6 +134,7 @@ class Completion:
     finish_reason: FinishReason = "terminated"
     cached: int = 0
     logprob: float | None = None
+    queued: float = 0.0
 
     @property
     def at_end(self) -> bool:
@@ -145,6 +149,7 @@ class Completion:
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
             self.cached, self.logprob = delta.cached, delta.logprob
+            self.queued = delta.queued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
