@@ -87,8 +87,11 @@ class ShortestFirst(Order):
     """`sjf`: gang, and the program with the least work left goes first (appendix D.3.1).
 
     Nobody starves, in two ways that the paper leaves open. Ageing: a program of W tokens is passed
-    by programs only that arrive within W / `ageing` seconds after it. Escalation: a program whose
-    latency comes to `phi` seconds for each of its tokens goes before all others that have not.
+    only by programs that arrive within W / `ageing` seconds after it. Escalation: a program whose
+    latency comes to `phi` seconds for each of its tokens goes before all that are not so late; it
+    is passed only by programs that arrive within W x `phi` seconds. So under an endless stream of
+    shorter programs that come as fast as load `l` (1: all the engine can do), it has begun after
+    the work that was there before it and l x W x min(1 / `ageing`, `phi`) seconds.
 
     Attributes:
         ageing: Tokens of work that a second of waiting makes up for; 0 switches ageing off.

@@ -137,7 +137,7 @@ class Turns:
             Overloaded: The queue is full.
         """
         record = self.programs.of(request.program, now)
-        if len(self._queue) >= self.bound and record.begun is None:
+        if record.begun is None:
             self._check_room(record, now)
         turn = Turn(request, request, record, now)
         record.queued += 1
@@ -236,8 +236,10 @@ class Turns:
         return 8 * round(1000 * rank) + own + (OVERDUE if overdue else 0)
 
     def _check_room(self, record: Record, now: float) -> None:
-        room = self.bound * self._shares.part(record.tenant)
-        if self._queue.waiting_of(record.tenant) < room:
+        room = self.bound + max(0, self.limit - self.inside)  # free places are given in a moment
+        if len(self._queue) < room:
+            return
+        if self._queue.waiting_of(record.tenant) < room * self._shares.part(record.tenant):
             return
         self._refused += 1
         self.programs.drop_idle(record)
