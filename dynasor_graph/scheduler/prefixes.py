@@ -21,6 +21,8 @@ class Prefixes:
     def __init__(self, block: int) -> None:
         self._block = max(1, block)
         self._known: dict[str, set[int]] = {}
+        # The very object: the branches of a program share their prompt, and need no hashing.
+        self._last: dict[str, Sequence[int]] = {}
 
     def computed(self, program: str, prompt: Sequence[int]) -> int:
         """Tokens at the beginning of a prompt that earlier requests of the program had computed.
@@ -30,6 +32,8 @@ class Prefixes:
         known = self._known.get(program)
         if not known:
             return 0
+        if prompt is self._last.get(program):
+            return max(0, len(prompt) - 1) // self._block * self._block
         found = 0
         for name in self._names(prompt[: len(prompt) - 1]):
             if name not in known:
@@ -39,12 +43,14 @@ class Prefixes:
 
     def add(self, program: str, prompt: Sequence[int]) -> None:
         """A prompt of the program has been computed."""
-        if program:
+        if program and prompt is not self._last.get(program):
             self._known.setdefault(program, set()).update(self._names(prompt))
+            self._last[program] = prompt
 
     def forget(self, program: str) -> None:
         """The program has ended."""
         self._known.pop(program, None)
+        self._last.pop(program, None)
 
     def _names(self, prompt: Sequence[int]) -> Iterator[int]:
         before = 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable
+from collections import deque
+from collections.abc import Container, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 from dynasor_graph.scheduler.heap import Heap, Key
@@ -63,22 +64,29 @@ class Queue(Generic[T]):
         """Let a request wait.
 
         Args:
-            item: The request; it may be in the queue only once.
+            item: The request; it may be added only once, even if it was taken out again.
             standing: Of its program. Without a name, or under an order by request, it stands alone.
             rank: Within its program; the least goes first.
         """
+        if self.join(item, standing.program, rank=rank):
+            self.update(standing)
+            return
+        number = next(self._numbers)
         alone = self._order.by_request or not standing.program
-        name: Hashable = ("", next(self._numbers)) if alone else standing.program
-        line = self._lines.get(name)
+        line = _Line[T](number if alone else standing.program, standing, number)
+        self._lines[line.name] = self._where[item] = line
+        line.put(item, rank)
+        self._enter(line)
+
+    def join(self, item: T, program: str, *, rank: int = 0) -> bool:
+        """Let a request wait beside others of its program; False if none waits."""
+        line = self._lines.get(program)
         if line is None:
-            line = self._lines[name] = _Line(name, standing, next(self._numbers))
-            line.items.put(item, (rank,))
-            self._enter(line)
-        else:
-            line.items.put(item, (rank,))
-            self._tenants[line.standing.tenant].waiting += 1
-            self._restand(line, standing)
+            return False
+        line.put(item, rank)
+        self._tenants[line.standing.tenant].waiting += 1
         self._where[item] = line
+        return True
 
     def update(self, standing: Standing) -> None:
         """Move a program to where it stands now, if it has requests that wait."""
@@ -88,7 +96,7 @@ class Queue(Generic[T]):
     def discard(self, item: T) -> None:
         """Take a request out, if it is there."""
         if (line := self._where.pop(item, None)) is not None:
-            self._take(line, item)
+            self._take(line)
 
     def pop(self, now: float, *, pressed: bool = False) -> Taken[T] | None:
         """Take out the request whose turn it is, or None if none waits.
@@ -103,11 +111,9 @@ class Queue(Generic[T]):
         if tenant is None:
             return None
         line, overdue = self._tenants[tenant].first(now, pressed)
-        found = line.items.first()
-        assert found is not None
-        item, standing = found[1], line.standing
+        item, standing = line.pop(self._where), line.standing
         del self._where[item]
-        self._take(line, item)
+        self._take(line)
         return Taken(item, standing, overdue)
 
     # Lines -----------------------------------------------------------------------------------
@@ -125,7 +131,7 @@ class Queue(Generic[T]):
         """Put a line among those of its tenant."""
         name = line.standing.tenant
         tenant = self._tenants.setdefault(name, _Tenant())
-        tenant.waiting += len(line.items)
+        tenant.waiting += line.waiting
         self._shares.join(name)
         self._place(line)
 
@@ -133,8 +139,9 @@ class Queue(Generic[T]):
         """Take a line away from its tenant."""
         name = line.standing.tenant
         tenant = self._tenants[name]
-        tenant.waiting -= len(line.items)
+        tenant.waiting -= line.waiting
         tenant.remove(line)
+        line.place = None
         if not tenant.lines:
             del self._tenants[name]
             self._shares.leave(name)
@@ -142,26 +149,47 @@ class Queue(Generic[T]):
     def _place(self, line: _Line[T]) -> None:
         standing = line.standing
         key = (self._order.key(standing), -standing.served, standing.arrived, line.number)
-        self._tenants[standing.tenant].place(line, key, self._order.due(standing))
+        place = (key, self._order.due(standing))
+        if place != line.place:
+            line.place = place
+            self._tenants[standing.tenant].place(line, *place)
 
-    def _take(self, line: _Line[T], item: T) -> None:
-        if len(line.items) > 1:
-            line.items.discard(item)
+    def _take(self, line: _Line[T]) -> None:
+        """One of its requests waits no longer."""
+        if line.waiting > 1:
+            line.waiting -= 1
             self._tenants[line.standing.tenant].waiting -= 1
         else:
             self._exit(line)
-            line.items.discard(item)
             del self._lines[line.name]
 
 
 class _Line(Generic[T]):
-    """The requests of one program that wait."""
+    """The requests of one program that wait, by rank; those that were taken out stay until passed."""
 
-    __slots__ = ("items", "name", "number", "standing")
+    __slots__ = ("due", "name", "number", "place", "ranks", "standing", "waiting")
 
     def __init__(self, name: Hashable, standing: Standing, number: int) -> None:
         self.name, self.standing, self.number = name, standing, number
-        self.items: Heap[T] = Heap()
+        self.waiting, self.due = 0, math.inf
+        self.ranks: dict[int, deque[T]] = {}
+        self.place: tuple[Key, float] | None = None
+
+    def put(self, item: T, rank: int) -> None:
+        self.waiting += 1
+        if rank not in self.ranks:
+            self.ranks[rank] = deque()
+        self.ranks[rank].append(item)
+
+    def pop(self, live: Container[T]) -> T:
+        while True:
+            rank = min(self.ranks)
+            items = self.ranks[rank]
+            item = items.popleft()
+            if not items:
+                del self.ranks[rank]
+            if item in live:
+                return item
 
 
 class _Tenant(Generic[T]):
@@ -188,10 +216,11 @@ class _Tenant(Generic[T]):
         here, there = (self.begun, self.new) if has_begun else (self.new, self.begun)
         there.discard(line)
         here.put(line, key)
-        if due < math.inf:
-            self.due.put(line, (due, line.number))
-        else:
+        if due == math.inf:
             self.due.discard(line)
+        elif line not in self.due or line.due != due:
+            line.due = due
+            self.due.put(line, (due, line.number))
 
     def remove(self, line: _Line[T]) -> None:
         for heap in (self.begun, self.new, self.due):

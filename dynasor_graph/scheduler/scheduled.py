@@ -11,6 +11,7 @@ from typing import Self
 from dynasor_graph.engine import Engine, check_fits
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError
 from dynasor_graph.scheduler.admission import Admission
+from dynasor_graph.scheduler.changed import changed
 from dynasor_graph.scheduler.orders import Order, order_named
 from dynasor_graph.scheduler.prefixes import Prefixes
 from dynasor_graph.scheduler.shares import Shares
@@ -156,12 +157,13 @@ class Scheduled:
                             break
                         yield delta
                 self._leave(turn, generated, last)  # a reader may keep the stream open after it
-            yield dataclasses.replace(last, queued=self._queued(turn))
+            yield changed(last, "queued", self._queued(turn))
         except EngineDied as error:
             self._fail_waiting(error)
             raise
         finally:
-            self._leave(turn, generated)
+            if turn.stage != "over":
+                self._leave(turn, generated)
             if self._open.get(request) is turn:
                 del self._open[request]
 

@@ -56,7 +56,9 @@ class Shares:
             self._total += self.weight(tenant)
             least = self._now - self._burst
             self._clocks[tenant] = max(self._clocks.get(tenant, self._now), least)
-            self._waiting.put(tenant, (self._clocks[tenant],))
+            if (alone := self._waiting.first()) is not None:
+                self._put(alone[1])
+            self._put(tenant)
 
     def leave(self, tenant: str) -> None:
         """The tenant has nothing more that waits."""
@@ -69,11 +71,14 @@ class Shares:
         found = self._waiting.first()
         if found is None:
             return None
-        self._now = max(self._now, found[0][0])
+        self._now = max(self._now, self._clocks[found[1]])
         return found[1]
 
     def charge(self, tenant: str, tokens: float) -> None:
         """Put served tokens on its account; negative ones give back what was charged too much."""
         self._clocks[tenant] = self._clocks.get(tenant, self._now) + tokens / self.weight(tenant)
-        if tenant in self._waiting:
-            self._waiting.put(tenant, (self._clocks[tenant],))
+        if len(self._waiting) > 1 and tenant in self._waiting:  # one alone is first anyway
+            self._put(tenant)
+
+    def _put(self, tenant: str) -> None:
+        self._waiting.put(tenant, (self._clocks[tenant],))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from asyncio import Future
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from dynasor_graph.errors import Overloaded
+from dynasor_graph.scheduler.changed import changed
 from dynasor_graph.scheduler.drain import Drain
 from dynasor_graph.scheduler.orders import Order
 from dynasor_graph.scheduler.prefixes import Prefixes
@@ -107,6 +107,7 @@ class Turns:
         self._order, self._shares = order, shares
         self._queue: Queue[Turn] = Queue(order, shares)
         self._drain = Drain()
+        self._last: Record | None = None  # whose request was admitted last
         self._admitted = self._refused = self._recomputed = 0
 
     @property
@@ -141,7 +142,8 @@ class Turns:
             self._check_room(record, now)
         turn = Turn(request, request, record, now)
         record.queued += 1
-        self._queue.add(turn, self._standing(turn), rank=request.priority)
+        if not self._queue.join(turn, request.program, rank=request.priority):
+            self._queue.add(turn, self._standing(turn), rank=request.priority)
         return turn
 
     def withdraw(self, turn: Turn) -> None:
@@ -202,7 +204,7 @@ class Turns:
     def _standing(self, turn: Turn) -> Standing:
         standing = self.programs.standing(turn.program)
         if self._order.by_request:
-            return dataclasses.replace(standing, arrived=turn.came, begun=None, served=0)
+            return standing._replace(arrived=turn.came, begun=None, served=0)
         return standing
 
     def _send(self, taken: Taken[Turn], now: float) -> None:
@@ -214,19 +216,20 @@ class Turns:
         self._drain.count(now)
         record.queued -= 1
         record.inside += 1
-        record.served = self._admitted
-        if record.begun is None:
-            record.begun = now
+        fresh = record is not self._last or record.begun is None
+        if fresh:  # who was served last is the hottest already
+            record.served, self._last = self._admitted, record
+            record.begun = now if record.begun is None else record.begun
         turn.tenant = taken.standing.tenant
         turn.charged = min(taken.standing.round_tokens, turn.request.max_tokens)
         self._shares.charge(turn.tenant, turn.charged)
         turn.known = self.prefixes.computed(record.name, turn.request.tokens)
         if self._order.by_request:
             return
-        standing = self.programs.standing(record)
+        standing = self.programs.standing(record) if fresh else taken.standing
         priority = self._priority(standing, turn.request.priority, overdue=taken.overdue)
-        turn.sent = dataclasses.replace(turn.request, priority=priority)
-        if record.queued:
+        turn.sent = changed(turn.request, "priority", priority)
+        if fresh and record.queued:
             self._queue.update(standing)
 
     def _priority(self, standing: Standing, own: int, *, overdue: bool) -> int:

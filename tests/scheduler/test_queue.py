@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -131,7 +130,7 @@ def test_a_gang_never_interleaves(name: str, requests: list[tuple[str, int]]):
     for number in range(len(requests)):
         taken = queue.pop(0.0)
         assert taken is not None
-        begun = dataclasses.replace(taken.standing, begun=float(number), served=number + 1)
+        begun = taken.standing._replace(begun=float(number), served=number + 1)
         queue.update(begun)
         if seen[-1:] != [begun.program]:
             seen.append(begun.program)
