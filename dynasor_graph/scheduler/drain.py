@@ -34,5 +34,6 @@ class Drain:
         return self._weight / (MEMORY * seen)
 
     def _fade(self, now: float) -> None:
-        self._weight *= math.exp(-max(0.0, now - self._last) / MEMORY)
-        self._last = max(self._last, now)
+        if now > self._last:
+            self._weight *= math.exp((self._last - now) / MEMORY)
+            self._last = now

@@ -70,16 +70,17 @@ class Programs:
                 self._records[program] = record
         return record
 
-    def standing(self, record: Record) -> Standing:
-        """What the orders may know of it."""
+    def standing(self, record: Record, *, came: float | None = None) -> Standing:
+        """What the orders may know of it; of one of its requests alone, if that `came` by itself."""
+        alone = came is not None
         algorithm = self._algorithms.get(record.algorithm)
         return Standing(
             program=record.name,
             algorithm=record.algorithm,
             tenant=record.tenant,
-            arrived=record.arrived,
-            begun=record.begun,
-            served=record.served,
+            arrived=record.arrived if came is None else came,
+            begun=None if alone else record.begun,
+            served=0 if alone else record.served,
             deadline=record.deadline,
             remaining=record.remaining,
             mean_tokens=record.mean_tokens,

@@ -130,7 +130,9 @@ class Queue(Generic[T]):
     def _enter(self, line: _Line[T]) -> None:
         """Put a line among those of its tenant."""
         name = line.standing.tenant
-        tenant = self._tenants.setdefault(name, _Tenant())
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            tenant = self._tenants[name] = _Tenant()
         tenant.waiting += line.waiting
         self._shares.join(name)
         self._place(line)

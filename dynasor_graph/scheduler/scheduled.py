@@ -11,7 +11,7 @@ from typing import Self
 from dynasor_graph.engine import Engine, check_fits
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError
 from dynasor_graph.scheduler.admission import Admission
-from dynasor_graph.scheduler.changed import changed
+from dynasor_graph.scheduler.changed import with_queued
 from dynasor_graph.scheduler.orders import Order, order_named
 from dynasor_graph.scheduler.prefixes import Prefixes
 from dynasor_graph.scheduler.shares import Shares
@@ -157,7 +157,7 @@ class Scheduled:
                             break
                         yield delta
                 self._leave(turn, generated, last)  # a reader may keep the stream open after it
-            yield changed(last, "queued", self._queued(turn))
+            yield with_queued(last, self._queued(turn))
         except EngineDied as error:
             self._fail_waiting(error)
             raise

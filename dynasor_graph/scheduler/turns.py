@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dynasor_graph.errors import Overloaded
-from dynasor_graph.scheduler.changed import changed
+from dynasor_graph.scheduler.changed import with_priority
 from dynasor_graph.scheduler.drain import Drain
 from dynasor_graph.scheduler.orders import Order
 from dynasor_graph.scheduler.prefixes import Prefixes
@@ -143,7 +143,8 @@ class Turns:
         turn = Turn(request, request, record, now)
         record.queued += 1
         if not self._queue.join(turn, request.program, rank=request.priority):
-            self._queue.add(turn, self._standing(turn), rank=request.priority)
+            came = now if self._order.by_request else None
+            self._queue.add(turn, self.programs.standing(record, came=came), rank=request.priority)
         return turn
 
     def withdraw(self, turn: Turn) -> None:
@@ -201,12 +202,6 @@ class Turns:
 
     # Steps -----------------------------------------------------------------------------------
 
-    def _standing(self, turn: Turn) -> Standing:
-        standing = self.programs.standing(turn.program)
-        if self._order.by_request:
-            return standing._replace(arrived=turn.came, begun=None, served=0)
-        return standing
-
     def _send(self, taken: Taken[Turn], now: float) -> None:
         turn = taken.item
         record = turn.program
@@ -228,7 +223,7 @@ class Turns:
             return
         standing = self.programs.standing(record) if fresh else taken.standing
         priority = self._priority(standing, turn.request.priority, overdue=taken.overdue)
-        turn.sent = changed(turn.request, "priority", priority)
+        turn.sent = with_priority(turn.request, priority)
         if fresh and record.queued:
             self._queue.update(standing)
 
