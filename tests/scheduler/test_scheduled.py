@@ -532,6 +532,7 @@ def test_a_loop_that_was_left_in_the_middle_leaves_no_places_taken():
         pytest.param(lambda: Scheduled(FakeEngine(), limit=0), "limit", id="no-place"),
         pytest.param(lambda: Scheduled(FakeEngine(), bound=0), "bound", id="no-queue"),
         pytest.param(lambda: Scheduled(FakeEngine(), burst=-1), "burst", id="negative-burst"),
+        pytest.param(lambda: Scheduled(FakeEngine(), linger=9.0), "linger", id="lingers-for-ever"),
         pytest.param(lambda: Scheduled(FakeEngine(), shares={"a": 0}), "'a'", id="no-weight"),
         pytest.param(lambda: Scheduled(FakeEngine(), "fifo"), "order 'fifo'", id="no-such-order"),
     ],
@@ -550,3 +551,28 @@ def test_the_admission_can_be_chosen():
         return batch.most
 
     assert run_virtual(main()) == 10
+
+
+@pytest.mark.parametrize(
+    ("linger", "served"),
+    [
+        pytest.param(0.0, ["a", "b", "a", "a"], id="given-away-at-once"),
+        pytest.param(0.01, ["a", "a", "a", "b"], id="kept-for-the-next-branch"),
+    ],
+)
+def test_a_place_can_be_kept_for_the_next_branch_of_its_program(linger: float, served: list[str]):
+    async def main() -> list[str]:
+        batch = BatchEngine(seats=1)
+        engine = Scheduled(batch, "gang", limit=1, linger=linger)
+
+        async def rolling(program: str, branches: int) -> None:
+            for _ in range(branches):
+                await complete(engine, ask(program))
+                await asyncio.sleep(0.001)  # it looks at what it got
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rolling("a", 3))
+            group.create_task(rolling("b", 1))
+        return [request.program for request in batch.served]
+
+    assert run_virtual(main()) == served
