@@ -67,11 +67,15 @@ class Admission(BaseModel):
         if before is None or load == before:
             return limit
         spare = max(2, int(load.running * self.spare))
+        # Of those that wait in the engine some may be others', or have begun since it counted: no
+        # more of ours wait than we have beyond those that run. And vLLM counts when a step has
+        # ended, where few run for a moment if many finished: the reading before says how many can.
+        ours = min(load.waiting, max(0, inside - max(load.running, before.running)))
         if load.kv_usage >= self.full:
-            fewer = (inside - load.waiting) * 9 // 10
-            limit = min(limit, fewer)
+            limit = min(limit, (inside - ours) * 9 // 10)
         elif load.waiting > spare:
-            limit = min(limit, inside - load.waiting + spare)
+            limit = min(limit, inside - ours + spare)
         elif inside >= limit and load.kv_usage < self.pressed:
-            limit += limit // 2 + 1 if not load.waiting else spare - load.waiting
+            full_step = load.running >= before.running
+            limit += limit // 2 + 1 if full_step and not load.waiting else spare - load.waiting
         return max(self.least, min(self.most, limit))

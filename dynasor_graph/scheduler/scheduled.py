@@ -281,7 +281,7 @@ class Scheduled:
         if not self._fixed:
             turns.limit = self._admission.next(turns.limit, inside, load, self._reading)
         self._reading = load
-        self._admit()
+        self._give()
 
     async def load(self) -> Load:
         """The engine's load; what waits here counts as waiting, for that is what it does."""

@@ -21,7 +21,8 @@ BEFORE = Load()
         pytest.param(64, 64, Load(running=60, waiting=1), 66, id="one-waits"),
         pytest.param(64, 50, Load(running=50), 64, id="we-have-no-more"),
         pytest.param(96, 96, Load(running=64, waiting=32), 68, id="more-wait-than-need"),
-        pytest.param(96, 40, Load(running=64, waiting=32), 12, id="others-use-the-engine-too"),
+        pytest.param(96, 40, Load(running=64, waiting=32), 44, id="others-use-the-engine-too"),
+        pytest.param(34, 39, Load(running=32, waiting=20), 34, id="counted-before-some-had-begun"),
         pytest.param(64, 64, Load(running=64, kv_usage=0.92), 64, id="cache-short"),
         pytest.param(64, 64, Load(running=60, waiting=4, kv_usage=0.98), 54, id="cache-full"),
         pytest.param(8, 8, Load(running=8, kv_usage=1.0), 8, id="never-below-the-least"),
@@ -31,6 +32,14 @@ BEFORE = Load()
 )
 def test_the_limit_after_a_reading(limit: int, inside: int, load: Load, expected: int):
     assert Admission().next(limit, inside, load, BEFORE) == expected
+
+
+def test_a_step_that_many_finished_in_says_nothing_of_what_the_engine_holds():
+    before = Load(running=32, waiting=32)
+    assert Admission().next(34, 45, Load(running=13, waiting=32), before) == 34
+    assert Admission().next(34, 45, Load(running=13, waiting=31), Load(running=13)) == 16
+    assert Admission().next(34, 34, Load(running=24), before) == 36
+    assert Admission().next(34, 34, Load(running=34), before) == 52
 
 
 def test_a_first_reading_changes_nothing():

@@ -566,9 +566,11 @@ def test_a_place_can_be_kept_for_the_next_branch_of_its_program(linger: float, s
         engine = Scheduled(batch, "gang", limit=1, linger=linger)
 
         async def rolling(program: str, branches: int) -> None:
+            engine.tell(program)
             for _ in range(branches):
                 await complete(engine, ask(program))
                 await asyncio.sleep(0.001)  # it looks at what it got
+            engine.forget(program)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(rolling("a", 3))
