@@ -13,7 +13,8 @@ DynasorError
     ├── EngineStartError    it could not be started
     ├── EngineUnreachable   no server answers at that address
     ├── EngineRefused       the server said no: key, model name or request
-    └── EngineDied          it ended while requests were running
+    ├── EngineDied          it ended while requests were running
+    └── Overloaded          the scheduler's queue is full; says when to come back
 ```
 
 A program that ends early (budget, deadline, certainty) is no error: it is a `Result` with a
@@ -36,6 +37,7 @@ __all__ = [
     "EngineUnreachable",
     "InputError",
     "NotInstalled",
+    "Overloaded",
     "PromptTooLong",
     "ResumeMismatch",
     "RewardError",
@@ -117,6 +119,23 @@ class EngineRefused(EngineError):
 
 class EngineDied(EngineError):
     """The engine ended while requests were running; open a new one."""
+
+
+class Overloaded(EngineError):
+    """The scheduler's queue is full.
+
+    Attributes:
+        queued: Requests that wait.
+        bound: How many the queue holds.
+        retry_after: Seconds after which there should be room, >= 1: as fast as it drains now.
+    """
+
+    def __init__(self, queued: int, bound: int, retry_after: float) -> None:
+        self.queued, self.bound, self.retry_after = queued, bound, retry_after
+        super().__init__(
+            f"{queued} requests wait and the queue holds {bound}: try again in {retry_after:.0f} s, "
+            f"or give the scheduler a larger bound"
+        )
 
 
 class _Validation(Protocol):

@@ -109,6 +109,7 @@ class Delta:
         cached: Prompt tokens that came out of the prefix cache (last delta).
         logprob: Sum of the log-probabilities of all tokens so far, if asked for (last delta).
         confidences: Of each token counted, in nats, if asked for (`Request.top_logprobs`).
+        queued: Seconds the scheduler held the request back; 0 without one (last delta).
     """
 
     token_ids: tuple[int, ...] = ()
@@ -118,6 +119,7 @@ class Delta:
     cached: int = 0
     logprob: float | None = None
     confidences: tuple[float, ...] = ()
+    queued: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,6 +130,7 @@ class Completion:
         tokens: How many tokens the engine generated (end-of-text included).
         cached: Prompt tokens that came out of the prefix cache.
         logprob: Sum of the log-probabilities, or None.
+        queued: Seconds the scheduler held the request back; 0 without one.
     """
 
     token_ids: list[int] = field(default_factory=list)
@@ -136,6 +139,7 @@ class Completion:
     finish_reason: FinishReason = "terminated"
     cached: int = 0
     logprob: float | None = None
+    queued: float = 0.0
 
     @property
     def at_end(self) -> bool:
@@ -150,6 +154,7 @@ class Completion:
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
             self.cached, self.logprob = delta.cached, delta.logprob
+            self.queued = delta.queued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import pytest
 from dynasor_graph.abacus import questions
 from dynasor_graph.engine import Engine, FakeEngine
 from dynasor_graph.engine.openai import OpenAIEngine
+from dynasor_graph.scheduler import Scheduled
 from dynasor_graph.types import Message, Request
 
 REASONING = "".join(f"Step {i}: {i} and {i} make {2 * i}.\n" for i in range(1, 12))
@@ -33,7 +34,11 @@ def go_on(prompt: str, request: Request) -> str:
 
 
 @pytest.fixture(
-    params=["fake", *(pytest.param(name, marks=pytest.mark.vllm) for name in ("vllm", "openai"))]
+    params=[
+        "fake",
+        "scheduled",
+        *(pytest.param(name, marks=pytest.mark.vllm) for name in ("vllm", "openai")),
+    ]
 )
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """Each engine in turn, open. The real ones start once and are shared by all tests."""
@@ -41,6 +46,9 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
         case "fake":
             async with FakeEngine(go_on, speed=4) as fake:
                 yield fake
+        case "scheduled":
+            async with Scheduled(FakeEngine(go_on, speed=4)) as scheduled:
+                yield scheduled
         case "vllm":
             yield request.getfixturevalue("vllm_engine")
         case "openai":

@@ -1,4 +1,4 @@
-"""What every engine does: one suite, run on the fake, on vLLM, and on vLLM's server over HTTP."""
+"""What every engine does: one suite, run on the fake, scheduled or not, on vLLM, and over HTTP."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from dynasor_graph.engine import Engine, FakeEngine, complete
 from dynasor_graph.errors import PromptTooLong
+from dynasor_graph.scheduler import Scheduled
 from dynasor_graph.types import Completion, Delta, Load, Message, Request
 from tests.engine.conftest import COUNTING, go_on, real_only
 
@@ -31,7 +32,8 @@ async def complete_all(engine: Engine, requests: Sequence[Request]) -> list[Comp
 
 async def reported(engine: Engine, expected: Callable[[Load], bool]) -> Load:
     """The load once it is as expected, or as it is after a second: real engines report by step."""
-    pause = 0 if isinstance(engine, FakeEngine) else 0.01  # the fake's clock is the event loop
+    # The fake's clock is the event loop.
+    pause = 0 if isinstance(engine, FakeEngine | Scheduled) else 0.01
     load = await engine.load()
     for _ in range(100):
         if expected(load):
@@ -478,12 +480,18 @@ async def test_every_engine_is_one_by_its_protocol(engine: Engine) -> None:
 # Event loops -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["fake", pytest.param("vllm", marks=pytest.mark.vllm)])
+@pytest.mark.parametrize(
+    "name", ["fake", "scheduled", pytest.param("vllm", marks=pytest.mark.vllm)]
+)
 def test_an_engine_serves_one_event_loop_after_another(
     request: pytest.FixtureRequest, name: str
 ) -> None:
     """An `OpenAIEngine` belongs to the loop it is opened in, as its documentation says."""
-    engine = FakeEngine(go_on) if name == "fake" else request.getfixturevalue("vllm_engine")
+    engine: Engine = FakeEngine(go_on)
+    if name == "scheduled":
+        engine = Scheduled(engine)
+    elif name == "vllm":
+        engine = request.getfixturevalue("vllm_engine")
 
     async def ask() -> list[int]:
         tokens = await engine.encode(COUNTING)

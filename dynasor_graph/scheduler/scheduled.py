@@ -1,0 +1,308 @@
+"""Scheduled: an engine in front of an engine, which lets requests through in order."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Self
+
+from dynasor_graph.engine import Engine, check_fits
+from dynasor_graph.errors import ConfigError, EngineDied, EngineError
+from dynasor_graph.scheduler.admission import Admission
+from dynasor_graph.scheduler.changed import with_queued
+from dynasor_graph.scheduler.orders import Order, order_named
+from dynasor_graph.scheduler.prefixes import Prefixes
+from dynasor_graph.scheduler.shares import Shares
+from dynasor_graph.scheduler.turns import Counts, Turn, Turns
+from dynasor_graph.types import Delta, Load, Message, Request
+
+__all__ = ["Scheduled"]
+
+
+class Scheduled:
+    """An engine whose requests wait for their turn; everything else passes through.
+
+    ```python
+    async with Scheduled(VllmEngine("abacus-7m"), "sjf") as engine: ...
+    ```
+
+    It serves one event loop at a time; when nothing is waiting or running, another may follow.
+
+    Args:
+        engine: The engine behind it. `async with` opens and closes it; around an engine that is open
+            already, leave `async with` out.
+        order: `fcfs`, `program-fifo`, `gang`, `sjf`, `edf`, or an `Order`.
+        limit: Requests that the engine may have at a time, >= 1; None follows its load.
+        bound: Requests that may wait, >= 1; beyond, new programs are refused (`Overloaded`).
+        shares: Tenant -> weight of its share, > 0; others have 1.
+        burst: Tokens that a tenant may catch up on after a pause, >= 0; see `Shares`.
+        admission: How the load is followed.
+        linger: Seconds that a place stays free before it is given away, >= 0. 0 waits only until
+            all that is ready has run, so that requests made together are ordered together. A
+            millisecond or two let a program's next branch come to the place that its last one left;
+            the few requests that wait in the engine fill the gap.
+
+    Raises:
+        UnknownName: There is no such order.
+        ConfigError: A number is out of range.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        order: str | Order = "sjf",
+        *,
+        limit: int | None = None,
+        bound: int = 100_000,
+        shares: Mapping[str, float] | None = None,
+        burst: float = 16_384.0,
+        admission: Admission | None = None,
+        linger: float = 0.0,
+    ) -> None:
+        if not 0 <= linger <= 1:
+            raise ConfigError(f"linger must be from 0 to 1 seconds, got {linger!r}")
+        for name, value in (("limit", limit), ("bound", bound)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be >= 1 request, got {value!r}")
+        self.engine = engine
+        self.order = order_named(order) if isinstance(order, str) else order
+        self.model, self.context, self.block = engine.model, engine.context, engine.block
+        self._admission = admission or Admission()
+        self._fixed = limit is not None
+        self._turns = Turns(
+            self.order,
+            Shares(shares, burst=burst),
+            limit=limit or self._admission.start,
+            bound=bound,
+            prefixes=Prefixes(engine.block),
+        )
+        self._open: dict[Request, Turn] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._linger = linger
+        self._giving: asyncio.Handle | None = None  # the call that will give free places away
+        self._reader: asyncio.Task[None] | None = None
+        self._reading: Load | None = None
+
+    async def __aenter__(self) -> Self:
+        engine = await self.engine.__aenter__()
+        self.model, self.context, self.block = engine.model, engine.context, engine.block
+        self._turns.prefixes = Prefixes(engine.block)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._fail_waiting(EngineDied("the engine was closed while requests were waiting"))
+        if self._reader is not None and not self._reader.done():
+            self._reader.cancel()
+        await self.engine.__aexit__(*exc)
+
+    @property
+    def counts(self) -> Counts:
+        """What it has done, and what it holds now."""
+        return self._turns.counts
+
+    # Programs --------------------------------------------------------------------------------
+
+    def tell(
+        self,
+        program: str,
+        *,
+        algorithm: str | None = None,
+        tenant: str | None = None,
+        deadline: float | None = None,
+        remaining: float | None = None,
+        mean_tokens: float | None = None,
+    ) -> None:
+        """Tell of a program; see `Scheduler.tell`."""
+        record = self._turns.programs.tell(
+            program,
+            self._here().time(),
+            algorithm=algorithm,
+            tenant=tenant,
+            deadline=deadline,
+            remaining=remaining,
+            mean_tokens=mean_tokens,
+        )
+        self._turns.move(record)
+
+    def forget(self, program: str) -> None:
+        """A program has ended; see `Scheduler.forget`."""
+        self._turns.forget(program)
+
+    # Requests --------------------------------------------------------------------------------
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Wait for the turn, then generate; see `Engine.stream`.
+
+        Raises:
+            Overloaded: The queue is full.
+            PromptTooLong: Prompt and `max_tokens` do not fit the context.
+            EngineError: The engine failed.
+        """
+        check_fits(request, self.context)
+        turn = self._turns.enter(request, self._here().time())
+        self._open[request] = turn
+        last = Delta(finish_reason="terminated")
+        generated = 0
+        try:
+            await self._turn_of(turn)
+            if turn.stage == "admitted":
+                turn.stage = "running"
+                async with aclosing(self.engine.stream(turn.sent)) as deltas:
+                    async for delta in deltas:
+                        generated += delta.count
+                        if delta.finish_reason is not None:
+                            last = delta
+                            break
+                        yield delta
+                self._leave(turn, generated, last)  # a reader may keep the stream open after it
+            yield with_queued(last, self._queued(turn))
+        except EngineDied as error:
+            self._fail_waiting(error)
+            raise
+        finally:
+            if turn.stage != "over":
+                self._leave(turn, generated)
+            if self._open.get(request) is turn:
+                del self._open[request]
+
+    async def abort(self, request: Request) -> None:
+        """End a request: one that waits at once, without a token; see `Engine.abort`."""
+        turn = self._open.get(request)
+        if turn is None:
+            return
+        if turn.stage == "running":
+            await self.engine.abort(turn.sent)
+        else:
+            self._leave(turn, 0)
+            _wake(turn)
+
+    async def _turn_of(self, turn: Turn) -> None:
+        """Wait until it is admitted, aborted or failed.
+
+        Raises:
+            EngineDied: The engine died while it waited.
+        """
+        turn.woken = self._here().create_future()
+        self._give()
+        await turn.woken
+        if turn.ended is not None:
+            raise turn.ended
+
+    def _leave(self, turn: Turn, generated: int, last: Delta | None = None) -> None:
+        """The request needs no turn, or no place in the engine, any more; let others in."""
+        self._turns.withdraw(turn)
+        ended = last is not None and last.finish_reason != "terminated"
+        cached = None if last is None else last.cached
+        self._turns.leave(turn, generated, cached=cached, ended=ended)
+        self._give()
+
+    def _give(self) -> None:
+        """Give free places away, once all that is ready now has run."""
+        loop = self._loop
+        if self._giving is None and self._turns and loop is not None and not loop.is_closed():
+            if self._linger:
+                self._giving = loop.call_later(self._linger, self._admit)
+            else:
+                self._giving = loop.call_soon(self._admit)
+
+    def _admit(self) -> None:
+        self._giving = None
+        for turn in self._turns.admit(self._now()):
+            _wake(turn)
+        if self._turns:
+            self._follow()
+
+    def _queued(self, turn: Turn) -> float:
+        went = self._now() if turn.went is None else turn.went
+        return went - turn.came
+
+    def _fail_waiting(self, error: EngineDied) -> None:
+        """Nothing that waits will ever run: each gets the error, as an object of its own."""
+        for turn in self._turns.waiting:
+            self._turns.withdraw(turn)
+            turn.ended = EngineDied(*error.args)
+            turn.ended.__cause__ = error
+            _wake(turn)
+
+    # The engine's load -------------------------------------------------------------------------
+
+    def _here(self) -> asyncio.AbstractEventLoop:
+        """The loop that is served.
+
+        Raises:
+            EngineError: Another loop is being served.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._open and self._loop is not None and not self._loop.is_closed():
+                raise EngineError(
+                    "a scheduled engine serves one event loop at a time, and requests of another "
+                    "are under way: run all programs on one loop, or wait until it is idle"
+                )
+            for turn in list(self._open.values()):  # died with their loop
+                self._turns.withdraw(turn)
+                self._turns.leave(turn, 0, ended=False)
+            self._open.clear()
+            self._giving = None
+            self._loop = loop
+        return loop
+
+    def _now(self) -> float:
+        """Seconds on the clock of the loop that is served."""
+        return 0.0 if self._loop is None else self._loop.time()
+
+    def _follow(self) -> None:
+        """Read the load from now on, as long as something waits."""
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.ensure_future(self._read_load())
+
+    async def _read_load(self) -> None:
+        while True:
+            # First the pause: what was sent a moment ago is not in the engine's numbers yet.
+            await asyncio.sleep(self._admission.interval)
+            if not self._turns:
+                return
+            inside = self._turns.inside
+            try:
+                load = await self.engine.load()
+            except EngineDied as error:
+                self._fail_waiting(error)
+                return
+            except EngineError:
+                pass  # no reading: everything stays as it is until the next
+            else:
+                self._adjust(load, inside)
+
+    def _adjust(self, load: Load, inside: int) -> None:
+        turns = self._turns
+        turns.pressed = load.kv_usage >= self._admission.pressed
+        if not self._fixed:
+            turns.limit = self._admission.next(turns.limit, inside, load, self._reading)
+        self._reading = load
+        self._give()
+
+    async def load(self) -> Load:
+        """The engine's load; what waits here counts as waiting, for that is what it does."""
+        load = await self.engine.load()
+        return dataclasses.replace(load, waiting=load.waiting + len(self._turns))
+
+    # Text --------------------------------------------------------------------------------------
+
+    async def encode(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        return await self.engine.encode(text)
+
+    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+        """Token ids of a chat."""
+        return await self.engine.render(messages, thinking=thinking)
+
+    async def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        return await self.engine.decode(token_ids)
+
+
+def _wake(turn: Turn) -> None:
+    if turn.woken is not None and not turn.woken.done():
+        turn.woken.set_result(None)
