@@ -34,6 +34,7 @@ class Result:
         branches: How many branches were started.
         decision: The policy's last decision, with its evidence.
         latency_s: Seconds from the question to the answer.
+        queued_s: Seconds that the scheduler held its requests back, summed up over them.
         gold: The right answer, where it is known.
         correct: Whether `answer` equals `gold`; None without gold.
         error: Why the program failed; None if it did not.
@@ -50,6 +51,7 @@ class Result:
     branches: int = 0
     decision: JSON | None = None
     latency_s: float = 0.0
+    queued_s: float = 0.0
     gold: str | None = None
     correct: bool | None = None
     error: str | None = None
@@ -70,6 +72,7 @@ class Result:
             "branches": self.branches,
             "rounds": self.rounds,
             "latency_s": round(self.latency_s, 4),
+            "queued_s": round(self.queued_s, 4),
             "decision": self.decision,
             "error": self.error,
             "text": self.text,
@@ -95,6 +98,7 @@ class Result:
             branches=row["branches"],
             decision=row["decision"],
             latency_s=row["latency_s"],
+            queued_s=row.get("queued_s", 0.0),  # not there in files of earlier versions
             gold=row["gold"],
             correct=row["correct"],
             error=row["error"],

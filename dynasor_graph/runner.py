@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from dynasor_graph.algorithms import Algorithm, find_algorithm
 from dynasor_graph.answers import Grouping
 from dynasor_graph.budget import Usage
-from dynasor_graph.engine import Engine, engine_named, forget, register
+from dynasor_graph.engine import Engine, engine_named
 from dynasor_graph.errors import (
     ConfigError,
     EngineDied,
@@ -23,44 +23,15 @@ from dynasor_graph.errors import (
     explain,
 )
 from dynasor_graph.executor import Context, Judged
+from dynasor_graph.named import named, scheduled, with_reward
 from dynasor_graph.policies import Pacing
 from dynasor_graph.questions import Question
 from dynasor_graph.results import Result
-from dynasor_graph.reward import forget_reward, register_reward, reward_named
+from dynasor_graph.reward import reward_named
+from dynasor_graph.scheduler import Order, order_named, scheduler_of
 from dynasor_graph.types import JSON, StopReason
 
 __all__ = ["Runner", "configure", "solve", "stream"]
-
-_serial = itertools.count()
-
-
-@contextmanager
-def _with_reward(settings: JSON) -> Iterator[JSON]:
-    """The settings, a reward that is given as an object replaced by a name for as long as it is used."""
-    reward = settings.get("reward")
-    if reward is None or isinstance(reward, str):
-        yield settings
-        return
-    name = f"{reward.name}#{next(_serial)}"
-    register_reward(name, reward)
-    try:
-        yield {**settings, "reward": name}
-    finally:
-        forget_reward(name)
-
-
-@contextmanager
-def _named(engine: Engine | str) -> Iterator[str]:
-    """A name for an engine that is given as an object, for as long as it is used."""
-    if isinstance(engine, str):
-        yield engine
-        return
-    name = f"{engine.model}#{next(_serial)}"
-    register(name, engine)
-    try:
-        yield name
-    finally:
-        forget(name)
 
 
 def configure(algorithm: str | Algorithm, **settings: Any) -> Context:
@@ -100,7 +71,7 @@ async def stream(
     if isinstance(question, str):
         question = Question(id="question", text=question)
     algorithm = find_algorithm(algorithm)
-    with _named(engine) as name, _with_reward(settings) as checked:
+    with named(engine) as name, with_reward(settings) as checked:
         context = configure(algorithm, engine=name, **checked)
         run = _run_one(algorithm, context, question)
         async with aclosing(run):
@@ -154,12 +125,15 @@ async def _run_one(
         context=context,
         stream_mode=["custom", "values"],
     )
-    async with aclosing(cast("AsyncGenerator[tuple[str, JSON], None]", run)) as parts:
-        async for mode, part in parts:
-            if mode == "custom":
-                yield part
-            else:
-                state = part
+    try:
+        async with aclosing(cast("AsyncGenerator[tuple[str, JSON], None]", run)) as parts:
+            async for mode, part in parts:
+                if mode == "custom":
+                    yield part
+                else:
+                    state = part
+    finally:
+        scheduler_of(engine).forget(question.id)
     result = await _result(question, state, clock() - started)
     yield {"event": "result", "program": question.id, **result.to_json()}
     yield result
@@ -182,6 +156,7 @@ async def _result(question: Question, state: JSON, seconds: float) -> Result:
         branches=len(state["branches"]),
         decision=state["decision"],
         latency_s=seconds,
+        queued_s=state["queued"],
         gold=question.gold,
         correct=correct,
     )
@@ -204,6 +179,9 @@ class Runner:
         algorithm: Name of an algorithm, or one of your own.
         engine: An open engine, or the name of a registered one.
         programs: Most programs in flight; each has its own window of branches.
+        scheduler: In which order the requests of all programs reach the engine: a name of
+            `scheduler.ORDERS`, an `Order`, or None for none. An engine that is `Scheduled` keeps its
+            own: give one to all runners that share it.
         pacing: Gives each program its policy, so that one budget lasts for all.
         on_event: Called with every event of every program: a trace's `write`, a progress bar.
         settings: The algorithm's settings: `policy`, `budget`, `sampling`, and its own; `reward` may be
@@ -219,6 +197,7 @@ class Runner:
         *,
         engine: Engine | str = "default",
         programs: int = 16,
+        scheduler: str | Order | None = "sjf",
         pacing: Pacing | None = None,
         on_event: Callable[[JSON], None] = lambda event: None,
         **settings: Any,
@@ -228,7 +207,8 @@ class Runner:
         self.algorithm = find_algorithm(algorithm)
         self.engine, self.programs, self.on_event = engine, programs, on_event
         self.pacing = pacing
-        with _with_reward(settings) as checked:
+        self.scheduler = order_named(scheduler) if isinstance(scheduler, str) else scheduler
+        with with_reward(settings) as checked:
             # A wrong setting shows now, not at the first question.
             configure(self.algorithm, **checked)
         self._settings = settings
@@ -243,28 +223,35 @@ class Runner:
             EngineDied: The engine ended; results so far have been yielded.
             EngineUnreachable: The server is gone.
         """
-        waiting = iter(questions)
-        with _named(self.engine) as name, _with_reward(self._settings) as settings:
-            context = configure(self.algorithm, engine=name, **settings)
-            running: list[asyncio.Task[Result]] = []  # in the order in which they began
-            try:
-                while True:
-                    for question in itertools.islice(waiting, self.programs - len(running)):
-                        work = self._paced(context, question)
-                        running.append(asyncio.get_running_loop().create_task(work))
-                    if not running:
-                        return
-                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    done = [task for task in running if task.done()]
-                    # Of those that ended together, results before failures: none may be lost.
-                    for task in sorted(done, key=_failed):
-                        running.remove(task)
-                        yield task.result()
-            finally:
-                for task in running:
-                    task.cancel()
-                if running:
-                    await asyncio.wait(running)
+        async with scheduled(self.engine, self.scheduler) as name:
+            with with_reward(self._settings) as settings:
+                context = configure(self.algorithm, engine=name, **settings)
+                async with aclosing(self._all(context, iter(questions))) as results:
+                    async for result in results:
+                        yield result
+
+    async def _all(
+        self, context: Context, waiting: Iterator[Question]
+    ) -> AsyncGenerator[Result, None]:
+        running: list[asyncio.Task[Result]] = []  # in the order in which they began
+        try:
+            while True:
+                for question in itertools.islice(waiting, self.programs - len(running)):
+                    work = self._paced(context, question)
+                    running.append(asyncio.get_running_loop().create_task(work))
+                if not running:
+                    return
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                done = [task for task in running if task.done()]
+                # Of those that ended together, results before failures: none may be lost.
+                for task in sorted(done, key=_failed):
+                    running.remove(task)
+                    yield task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
 
     async def _paced(self, context: Context, question: Question) -> Result:
         if self.pacing is None:

@@ -35,6 +35,7 @@ class ChainOfThought(Context):
     """Settings of chain of thought with probes. Its knob is the number of tokens of thought."""
 
     gives: ClassVar[frozenset[str]] = frozenset({"probes", "confidence"})
+    has_last_word: ClassVar[bool] = True
 
     policy: str | dict[str, Any] = Field("probe-consistency", description="name or JSON")
     sampling: Sampling = Sampling(max_tokens=4096)

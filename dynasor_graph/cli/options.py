@@ -102,6 +102,13 @@ SET = Annotated[
     ),
 ]
 PROGRAMS = Annotated[int, typer.Option(help="Programs in flight at a time.", min=1)]
+SCHEDULER = Annotated[
+    str,
+    typer.Option(
+        help="Order of all programs' requests: sjf (shortest job first), gang, program-fifo, edf, fcfs; "
+        "or none: straight to the engine."
+    ),
+]
 JSON_OUT = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
 ]

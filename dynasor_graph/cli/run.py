@@ -39,6 +39,7 @@ def run(
         bool, typer.Option(help="Write every branch, probe and decision beside the output.")
     ] = True,
     programs: o.PROGRAMS = 16,
+    scheduler: o.SCHEDULER = "sjf",
     total_tokens: Annotated[
         int | None, typer.Option(help="Most tokens that all programs together may generate.")
     ] = None,
@@ -76,6 +77,7 @@ def run(
     from dynasor_graph.cli.output import warn
     from dynasor_graph.results import ResultsFile
     from dynasor_graph.runner import configure
+    from dynasor_graph.scheduler import order_named
 
     settings = o.settings_of(
         policy=policy,
@@ -116,7 +118,8 @@ def run(
     todo = [question for question in asked if question.id not in done]
     trace = output.with_suffix(".trace.jsonl") if record else None
     budget = _budget(context.rule, total_tokens, allocate, file, len(todo))
-    run_settings = {"programs": programs, **budget, **settings}
+    order = None if scheduler == "none" else order_named(scheduler)
+    run_settings = {"programs": programs, "scheduler": order, **budget, **settings}
     try:
         if todo:
             asyncio.run(_run(todo, file, opened, judge, algorithm, trace, run_settings))

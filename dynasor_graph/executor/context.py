@@ -36,6 +36,9 @@ class Context(BaseModel):
     )
     """What the algorithm lets a policy look at."""
 
+    has_last_word: ClassVar[bool] = False
+    """Whether the algorithm asks the engine once more after its program has ended."""
+
     engine: str = Field(DEFAULT, description="name of a registered engine")
     policy: str | dict[str, Any] = Field("certaindex", description="a policy's name or its JSON")
     shadow: tuple[str | dict[str, Any], ...] = Field(
@@ -50,6 +53,7 @@ class Context(BaseModel):
     logprobs: bool = Field(False, description="note each branch's mean log-probability")
     confidences: bool = Field(False, description="note each branch's confidence, as DeepConf")
     group_window: int = Field(2048, ge=1, description="tokens of a group of confidence")
+    tenant: str = Field("", description="on whose account it runs, for fair shares of the engine")
     account: str | None = Field(None, description="name of the ledger of the run around this")
 
     @field_validator("policy", mode="before")

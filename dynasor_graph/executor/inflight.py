@@ -17,10 +17,12 @@ class InFlight:
 
     Attributes:
         stopped: Whether its requests have been told to end; none starts after that.
+        queued: Seconds that they were held back by the scheduler, summed up.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.stopped = False
+        self.queued = 0.0
         self._engine = engine
         self._requests: set[Request] = set()
 
@@ -49,6 +51,7 @@ class InFlight:
             async with aclosing(self._engine.stream(request)) as deltas:
                 async for delta in deltas:
                     whole.add(delta)
+                    self.queued += delta.queued
                     if enough is not None and enough(delta) and not told:
                         told = True
                         await self._engine.abort(request)

@@ -23,6 +23,7 @@ from dynasor_graph.engine import Engine, engine_named
 from dynasor_graph.errors import ConfigError, PromptTooLong
 from dynasor_graph.executor.accounts import account
 from dynasor_graph.executor.context import Context, resolve
+from dynasor_graph.executor.expected import expected_remaining
 from dynasor_graph.executor.inflight import InFlight
 from dynasor_graph.executor.sample import CANDIDATES, prompt_usage, sample_branch
 from dynasor_graph.executor.shadow import Shadows
@@ -32,6 +33,7 @@ from dynasor_graph.executor.tasks import BranchTasks
 from dynasor_graph.executor.window import Launch, Window
 from dynasor_graph.policies import Decision, Progress
 from dynasor_graph.reward import Reward
+from dynasor_graph.scheduler import scheduler_of
 from dynasor_graph.types import JSON, Message, Request, StopReason, Verdict
 
 __all__ = ["Program", "program"]
@@ -83,10 +85,11 @@ class Program(Generic[C]):
         self.tasks = BranchTasks()
         self.shadows = Shadows(settings, tally, state.get("shadowed", ()), self.emit)
         self._emit = emit
+        self._scheduler = scheduler_of(engine)
         self.clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
         self._rule = settings.rule
         self._logprobs, self.wants_groups = settings.wants_logprobs, settings.wants_groups
-        self._seconds_before = state["seconds"]
+        self._seconds_before, self._queued_before = state["seconds"], state.get("queued", 0.0)
         self._started = self.clock()
 
     # What a node does --------------------------------------------------------------------------
@@ -207,6 +210,7 @@ class Program(Generic[C]):
             "usage": self.ledger.usage.to_json(),
             "rounds": rounds,
             "seconds": self.seconds,
+            "queued": self._queued_before + self.in_flight.queued,
             "certaindex": self.certaindex,
             "decision": self.decision.to_json() if self.decision else None,
             "shadowed": self.shadows.said,
@@ -267,10 +271,28 @@ class Program(Generic[C]):
         if self.in_flight.stopped:
             return
         self.decision, self.bar = self._rule.decide(progress), self._rule.bar(progress)
+        self.tell(expected_remaining(self._rule, progress, self.decision), progress.mean_tokens)
         self.emit("decision", **self.decision.to_json(), knob=progress.knob, tokens=progress.tokens)
         self.shadows.ask(progress, probed)
         if self.decision.verdict == "terminate":
             await self.stop(StopReason.CERTAIN)
+
+    def tell(self, remaining: float | None = None, mean_tokens: float = 0.0) -> None:
+        """Tell the scheduler, if there is one, how far the program has come.
+
+        Args:
+            remaining: Steps of the knob that are still expected; None: as before.
+            mean_tokens: Tokens of one of them so far; 0 before the first.
+        """
+        limit = self.settings.budget.seconds
+        self._scheduler.tell(
+            self.name,
+            algorithm=type(self.settings).__name__,
+            tenant=self.settings.tenant,
+            deadline=None if limit is None else self.clock() + limit - self.seconds,
+            remaining=remaining,
+            mean_tokens=mean_tokens or None,
+        )
 
     def emit(self, event: str, **fields: Any) -> None:
         """Send an event to the graph's "custom" stream, where traces are made of it."""
@@ -342,8 +364,12 @@ async def program(
     engine = await engine_named(settings.engine)
     tally = await Tally.of(state.get("branches", ()))
     opened = Program(state, settings, engine, tally, runtime.stream_writer)  # type: ignore[arg-type]
+    ended_before = state.get("stop_reason") is not None
+    opened.tell()
     with opened.tasks:
         try:
             yield opened
         finally:
             opened.ledger.close()
+            if opened.stop_reason is not None and (ended_before or not settings.has_last_word):
+                scheduler_of(engine).forget(opened.name)

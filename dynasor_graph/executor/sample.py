@@ -56,6 +56,7 @@ async def sample_branch(
         finish=whole.finish_reason,
         logprob=None if whole.logprob is None else whole.logprob / max(1, whole.tokens),
         seconds=p.clock() - started,
+        queued=round(whole.queued, 6),
         usage=usage.lines(),
     )
     if groups and (sure := groups.confidence()):

@@ -55,6 +55,8 @@ class Judged(Context):
 class Search(Judged):
     """The settings of searches that go step by step."""
 
+    has_last_word: ClassVar[bool] = True
+
     step_ends: tuple[str, ...] = Field(("\n",), description="texts that end a step")
     step_end_ids: tuple[int, ...] = Field((), description="token ids that end a step")
     step_tokens: int = Field(256, ge=1, description="most tokens of a step; a longer one is cut")

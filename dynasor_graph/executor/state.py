@@ -20,7 +20,8 @@ class Branch(TypedDict):
     `index` counts the program's branches in order of launch. `text` is dropped from branches that
     were terminated, to keep checkpoints small. `logprob` is the mean per token. `reward` is there where
     a reward judged the whole path, `confidence` (see `confidence.Confidence`) where it was asked for.
-    `token_ids` are there only on the way to a trace that asks for them (`Context.keep_tokens`).
+    `token_ids` are there only on the way to a trace that asks for them (`Context.keep_tokens`). For
+    `queued` of its `seconds` the scheduler held it back.
     """
 
     index: int
@@ -31,6 +32,7 @@ class Branch(TypedDict):
     finish: FinishReason
     logprob: float | None
     seconds: float
+    queued: NotRequired[float]
     usage: dict[str, int]
     reward: NotRequired[float]
     confidence: NotRequired[JSON]
@@ -41,6 +43,7 @@ class Reasoning(TypedDict, total=False):
     """What all algorithms have in common. Give `question`; the rest is written by the nodes.
 
     `program` names the program in traces and derives its seeds; by default the question does.
+    `queued`: seconds that its requests were held back by the scheduler, summed up.
     `shadowed` holds the shadow policies that have said "terminate", as they were written.
     """
 
@@ -50,6 +53,7 @@ class Reasoning(TypedDict, total=False):
     usage: dict[str, int]
     rounds: int
     seconds: float
+    queued: float
     certaindex: float
     decision: JSON | None
     shadowed: list[str | JSON]
@@ -66,6 +70,7 @@ async def begin(state: Reasoning) -> JSON:
         "usage": Usage().to_json(),
         "rounds": 0,
         "seconds": 0.0,
+        "queued": 0.0,
         "certaindex": 0.0,
         "decision": None,
         "shadowed": [],

@@ -120,6 +120,7 @@ class _Chain:
             finish=whole.finish_reason,
             logprob=None if whole.logprob is None else whole.logprob / max(1, whole.tokens),
             seconds=self.p.seconds - started,
+            queued=round(whole.queued, 6),
             usage=self.ledger.usage.lines(),
         )
         return _Round(
@@ -136,6 +137,7 @@ class _Chain:
                     whole.add(delta)
                     self.now.token_ids.extend(delta.token_ids)
                     self.now.text += delta.text
+                    self.p.in_flight.queued += delta.queued
                     if (cut := await self._cut()) and not self._is_over(delta.finish_reason):
                         self._probe(group, cut)
         return whole

@@ -11,7 +11,7 @@ from typing import Any
 from dynasor_graph.algorithms import find_algorithm
 from dynasor_graph.algorithms.cot import PROBE
 from dynasor_graph.budget import Usage
-from dynasor_graph.engine import FakeEngine, forget, register
+from dynasor_graph.engine import Engine, FakeEngine, forget, register
 from dynasor_graph.types import JSON, Delta, Request
 
 CONCLUDE = "\n</think>\n"
@@ -122,7 +122,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 async def run(
-    algorithm: str, engine: FakeEngine, *, config: Any = None, **settings: Any
+    algorithm: str, engine: Engine, *, config: Any = None, **settings: Any
 ) -> tuple[JSON, list[JSON]]:
     """Run one program to its end: the graph's last state, and its events."""
     found = find_algorithm(algorithm)

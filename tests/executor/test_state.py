@@ -31,6 +31,7 @@ DONE: JSON = {
     "usage": {"main": 7},
     "rounds": 3,
     "seconds": 9.0,
+    "queued": 2.0,
     "certaindex": 1.0,
     "decision": {"rule": "beta"},
     "shadowed": ["esc"],
