@@ -102,7 +102,7 @@ def is_last_word(request: Request) -> bool:
 
 
 @contextmanager
-def registered(engine: FakeEngine) -> Iterator[str]:
+def registered(engine: Engine) -> Iterator[str]:
     """A name for the engine, for as long as it is needed."""
     name = f"stage#{next(_serial)}"
     register(name, engine)
@@ -144,7 +144,7 @@ async def run(
     return state, events
 
 
-async def books_balance(engine: FakeEngine, state: JSON) -> None:
+async def books_balance(engine: Engine, state: JSON) -> None:
     """Nothing runs any more, and the ledger says what the engine counted, to the token."""
     load = await engine.load()
     usage = Usage.from_json(state["usage"])
