@@ -199,7 +199,8 @@ class Machine:
             sequences,
             requests=began,
             prompt_tokens=sum(tokens for _, tokens in parts),
-            context_tokens=decoding.tokens(self.steps),
+            context_tokens=decoding.tokens(self.steps)
+            + sum(job.computed + tokens for job, tokens in parts),
         )
         return _Phase(steps, first, self.speed.per_context_token * decoding.count, parts)
 

@@ -22,8 +22,8 @@ class Speed(BaseModel):
         fixed + per_sequence * sequences + per_request * requests that begin in it
               + per_prompt_token * prompt tokens computed + per_context_token * tokens attended
 
-    seconds, where the tokens attended are those of prompt and completion so far of the sequences
-    that are past their prompts. Cached prompt tokens cost nothing. Values of an engine of your own:
+    seconds, where a sequence attends all tokens that it has in the KV cache after the step. Prompt
+    tokens that were found in the cache are not computed. Values of an engine of your own:
     `python -m benchmarks.speed`.
     """
 
@@ -76,7 +76,7 @@ class Speed(BaseModel):
             sequences: In the step, those that compute their prompt included.
             requests: That begin in it.
             prompt_tokens: Computed in it.
-            context_tokens: Attended by the sequences that are past their prompts.
+            context_tokens: Attended by its sequences: what each has in the KV cache after it.
         """
         return (
             self.fixed
