@@ -1,11 +1,11 @@
 """Simulated: the same programs on the real engine and on the simulated one; are latencies alike?
 
-    python -m benchmarks.simulated [--engine abacus-7m] [--repeat 2] [--json]
+    python -m benchmarks.simulated [--engine abacus-7m] [--rounds 3] [--json]
 
-Measures the engine's speed, runs three workloads on it, measures again, and fits the speed to both
-measurements. Then it replays the very same samples, probes and arrivals on the simulated engine (bar:
-the mean latency of a program within 15 %). All in one process: on a shared machine the speed of an
-hour ago is no speed of now.
+Measures the engine's speed and runs three workloads on it, in turn, several rounds. Then it fits the
+speed to all measurements, and replays the very same samples, probes and arrivals on the simulated
+engine (bar: the mean latency of a program within 15 %). All in one process: on a shared machine the
+speed of an hour ago is no speed of now.
 
 short: few programs, all at once. queue: more requests than the batch has seats, arriving at random.
 chains: long chains of thought with probes beside them.
@@ -17,8 +17,9 @@ import argparse
 import asyncio
 import random
 import statistics
+import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any
 
 import dynasor_graph as dg
 from benchmarks.output import show
-from benchmarks.speed import rows_of, speed_of
+from benchmarks.speed import limits_of, measure, rows_of, source_of
 from dynasor_graph.demo import demo_questions
 from dynasor_graph.engine import Engine
 from dynasor_graph.engine.virtual_clock import run_virtual
@@ -37,6 +38,8 @@ from dynasor_graph.simulation.fit import Measured, fit_speed
 from dynasor_graph.types import JSON
 
 SEATS = 32
+LENGTHS = (32, 128, 512)
+"""Of the prompts that are measured: questions of the bundled model are as short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +143,12 @@ async def run(engine: Engine, workload: Workload, questions: Iterable[dg.Questio
     )
 
 
-def again(workload: Workload, real: Ran, speed: Speed, folder: Path) -> Ran:
+def again(workload: Workload, real: Ran, speed: Speed, path: Path) -> Ran:
     """The same programs on the simulated engine."""
-    path = folder / f"{workload.name}.trace.jsonl"
     with dg.TraceWriter(path) as trace:
         for event in real.events:
             trace.write(event)
-    recorded = {name: row for name, row in from_trace(path)}
-    engine = ReplayEngine(list(recorded.values()), machine=speed)
+    engine = ReplayEngine([row for _, row in from_trace(path)], machine=speed)
     return run_virtual(run(engine, workload, _questions(workload)))
 
 
@@ -155,21 +156,24 @@ def _questions(workload: Workload) -> list[dg.Question]:
     return demo_questions(workload.programs, seed=11)
 
 
-def row_of(workload: Workload, real: Ran, simulated: Ran) -> dict[str, Any]:
-    """Both, and the ratio of their mean latencies."""
-    a, b = statistics.mean(real.latencies), statistics.mean(simulated.latencies)
+def row_of(name: str, pairs: Sequence[tuple[Ran, Ran]]) -> dict[str, Any]:
+    """All rounds of a workload, real / simulated, and the ratio of the mean latencies."""
+    real, simulated = ([pair[i] for pair in pairs] for i in (0, 1))
+    a, b = ([x for ran in side for x in ran.latencies] for side in (real, simulated))
+    each = (statistics.mean(y.latencies) / statistics.mean(x.latencies) for x, y in pairs)
+
+    def both(of: Callable[[Ran], int]) -> str:
+        return " / ".join(f"{sum(map(of, side)):,}" for side in (real, simulated))
+
     return {
-        "workload": workload.name,
-        "programs": len(real.latencies),
-        "tokens": f"{real.generated:,}",
-        "simulated": f"{simulated.generated:,}",
-        "prompts computed": f"{real.computed:,}",
-        "simulated ": f"{simulated.computed:,}",
-        "mean, s": f"{a:.2f}",
-        "simulated  ": f"{b:.2f}",
-        "P90, s": f"{_p90(real.latencies):.2f}",
-        "simulated   ": f"{_p90(simulated.latencies):.2f}",
-        "ratio of means": f"{b / a:.3f}",
+        "workload": name,
+        "programs": len(a),
+        "tokens": both(lambda ran: ran.generated),
+        "prompt tokens": both(lambda ran: ran.computed),
+        "P90, s": f"{_p90(a):.2f} / {_p90(b):.2f}",
+        "mean, s": f"{statistics.mean(a):.2f} / {statistics.mean(b):.2f}",
+        "rounds": " ".join(f"{ratio:.2f}" for ratio in each),
+        "ratio": f"{statistics.mean(b) / statistics.mean(a):.3f}",
     }
 
 
@@ -177,18 +181,24 @@ def _p90(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=10, method="inclusive")[-1]
 
 
-async def measured(options: argparse.Namespace) -> tuple[Speed, list[Measured], list[Ran]]:
-    """The real engine: its speed before and after, and the workloads in between."""
-    async with dg.open_engine(options.engine, max_num_seqs=SEATS) as engine:
+async def measured(
+    spec: str, rounds: int
+) -> tuple[Speed, list[Measured], list[tuple[Workload, Ran]]]:
+    """The real engine: its speed and the workloads in turn, so that both see the same machine."""
+    async with dg.open_engine(spec, max_num_seqs=SEATS) as engine:
+        limits = limits_of(engine, {})
+        batched = Speed(fixed=1.0, **limits).max_num_batched_tokens
         await run(engine, WORKLOADS[0], _questions(WORKLOADS[0]))  # warms up
-        speed, before = await speed_of(engine, repeat=options.repeat)
-        ran = [await run(engine, workload, _questions(workload)) for workload in WORKLOADS]
-        _, after = await speed_of(engine, repeat=options.repeat)
-    limits = speed.model_dump(include={"source", *_LIMITS})
-    return fit_speed([*before, *after], **limits), [*before, *after], ran
-
-
-_LIMITS = ("max_num_seqs", "max_num_batched_tokens", "chunked_prefill", "kv_tokens", "block")
+        batches: list[Measured] = []
+        ran: list[tuple[Workload, Ran]] = []
+        for number in range(rounds):
+            for workload in WORKLOADS:
+                batches += await measure(
+                    engine, most=SEATS, batched=batched, lengths=LENGTHS, seed=len(ran)
+                )
+                ran.append((workload, await run(engine, workload, _questions(workload))))
+            print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        return fit_speed(batches, source=source_of(engine), **limits), batches, ran
 
 
 def main() -> None:
@@ -197,22 +207,23 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--engine", default="abacus-7m")
-    parser.add_argument("--repeat", type=int, default=2, help="of the measurements of the speed")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path, help="where to write the speed as JSON")
     parser.add_argument("--json", action="store_true", dest="json_out")
     options = parser.parse_args()
-    speed, batches, real = asyncio.run(measured(options))
+    speed, batches, real = asyncio.run(measured(options.engine, options.rounds))
     if options.output:
         speed.write(options.output)
+    pairs: dict[str, list[tuple[Ran, Ran]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            row_of(workload, ran, again(workload, ran, speed, Path(folder)))
-            for workload, ran in zip(WORKLOADS, real, strict=True)
-        ]
+        for number, (workload, ran) in enumerate(real):
+            path = Path(folder) / f"{number}.trace.jsonl"
+            pairs.setdefault(workload.name, []).append((ran, again(workload, ran, speed, path)))
+    rows = [row_of(name, some) for name, some in pairs.items()]
     if not options.json_out:
         show("speed: batches", rows_of(speed, batches), json_out=False)
         print(speed.model_dump_json(indent=2))
-    show("simulated: latency of a program", rows, json_out=options.json_out)
+    show("latency of a program, real / simulated", rows, json_out=options.json_out)
 
 
 if __name__ == "__main__":

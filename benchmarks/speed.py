@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed [--engine abacus-7m] [-o speed.json] [--repeat 3] [--json]
 
-Batches of 1, 2, 4, ... requests at once, with prompts of several lengths, new ones and ones that are
-in the prefix cache; of each the median of the repeats. Prints what the fit says beside what was
+Batches of 1, 2, 4, ... requests at once, with prompts of several lengths, new ones and the same again,
+which are in the prefix cache. Repeats are added up. Prints what the fit says beside what was
 measured. --engine is what `dynasor_graph.open_engine` takes: a model, or the URL of a server. Of an
 engine in this process the limits are read; of a server give them.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import statistics
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 from benchmarks.output import show
 from dynasor_graph.engine import Engine, complete, open_engine
 from dynasor_graph.simulation import Speed
-from dynasor_graph.simulation.fit import Measured, fit_speed
+from dynasor_graph.simulation.fit import Measured, added_up, fit_speed
 from dynasor_graph.types import JSON, Request
 
 LENGTHS = (32, 256, 1024)
@@ -37,12 +36,12 @@ class Shape(NamedTuple):
     tokens: int
 
 
-def shapes(most: int, context: int, batched: int) -> list[Shape]:
-    """What to measure: decoding at each size, long contexts, and prompts alone."""
-    sizes = [1 << i for i in range(most.bit_length()) if 1 << i <= most]
-    lengths = [n for n in LENGTHS if n + 64 <= min(context, batched)]
-    found = [Shape(size, LENGTHS[0], 64) for size in sizes]
-    found += [Shape(size, lengths[-1], 48) for size in sizes[::3]]
+def shapes(most: int, longest: int, lengths: Sequence[int]) -> list[Shape]:
+    """What to measure: decoding by size and by length of the context, and prompts alone."""
+    sizes = [1 << i for i in range(most.bit_length())]
+    lengths = [n for n in lengths if n + 64 <= longest]
+    # Programs spend their time decoding, at a few hundred tokens each: most batches are of these.
+    found = [Shape(size, n, 64) for every, n in enumerate(lengths, 1) for size in sizes[::every]]
     found += [Shape(size, n, 1) for n in lengths for size in sizes[::3] if size * n <= 16_384]
     return found
 
@@ -73,23 +72,23 @@ async def batch(
 
 
 async def measure(
-    engine: Engine, *, most: int, batched: int, repeat: int, seed: int = 1
+    engine: Engine,
+    *,
+    most: int,
+    batched: int,
+    repeat: int = 1,
+    lengths: Sequence[int] = LENGTHS,
+    seed: int = 1,
 ) -> list[Measured]:
-    """Batches of all shapes, each in its median; what is repeated at once is cached."""
+    """Batches of all shapes; each is run twice, and is cached the second time."""
     rng = random.Random(seed)
-    found: list[Measured] = []
-    for shape in shapes(most, engine.context, batched):
-        new, again = [], []
-        name = f"{shape.size} x ({shape.prompt} + {shape.tokens})"
-        for _ in range(repeat):
+    found = []
+    for _ in range(repeat):  # a bad minute of the machine then spoils one of each, not all of one
+        for shape in shapes(most, min(engine.context, batched), lengths):
             tokens = await prompts(engine, shape, rng)
-            new.append(await batch(engine, name, tokens, shape.tokens, batched))
-            if shape.tokens == 1:
-                again.append(await batch(engine, f"{name} again", tokens, 1, batched))
-        for some in (new, again):
-            if some:
-                middle = statistics.median_low(one.seconds for one in some)
-                found.append(next(one for one in some if one.seconds == middle))
+            for again in ("", " again"):
+                name = f"{shape.size} x ({shape.prompt} + {shape.tokens}){again}"
+                found.append(await batch(engine, name, tokens, shape.tokens, batched))
     return found
 
 
@@ -109,31 +108,23 @@ def limits_of(engine: Any, given: JSON) -> JSON:
     return known | {name: value for name, value in given.items() if value is not None}
 
 
-async def speed_of(
-    engine: Engine, *, most: int = 256, repeat: int = 3, given: JSON | None = None
-) -> tuple[Speed, list[Measured]]:
-    """Measure an open engine and fit it."""
-    limits = limits_of(engine, given or {})
-    batched = limits.get("max_num_batched_tokens", Speed.model_fields["max_num_batched_tokens"].default)
-    most = min(most, limits.get("max_num_seqs", most))
-    await measure(engine, most=min(most, 4), batched=batched, repeat=1, seed=0)  # warms up
-    measured = await measure(engine, most=most, batched=batched, repeat=repeat)
-    source = f"{engine.model}, {datetime.now(UTC):%Y-%m-%d}, python -m benchmarks.speed"
-    return fit_speed(measured, source=source, **limits), measured
+def source_of(engine: Engine) -> str:
+    """What was measured and when."""
+    return f"{engine.model}, {datetime.now(UTC):%Y-%m-%d}, python -m benchmarks.speed"
 
 
 def rows_of(speed: Speed, measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Each batch: measured, and as the fit has it."""
+    """Each batch, its repeats added up: measured, and as the fit has it."""
     return [
         {
             "batch": one.name,
             "tokens": one.sequences,
-            "computed": one.prompt_tokens,
+            "prompt tokens": one.prompt_tokens,
             "measured, ms": f"{1e3 * one.seconds:.1f}",
             "fitted, ms": f"{1e3 * one.predicted(speed):.1f}",
             "ratio": f"{one.predicted(speed) / one.seconds:.2f}",
         }
-        for one in measured
+        for one in added_up(measured)
     ]
 
 
@@ -143,7 +134,12 @@ async def _run(options: argparse.Namespace) -> tuple[Speed, list[Measured]]:
         for name in ("max_num_seqs", "max_num_batched_tokens", "kv_tokens", "block")
     }
     async with open_engine(options.engine) as engine:
-        return await speed_of(engine, most=options.most, repeat=options.repeat, given=given)
+        limits = limits_of(engine, given)
+        whole = Speed(fixed=1.0, **limits)
+        most, batched = min(options.most, whole.max_num_seqs), whole.max_num_batched_tokens
+        await measure(engine, most=min(4, most), batched=batched, seed=0)  # warms up
+        measured = await measure(engine, most=most, batched=batched, repeat=options.repeat)
+        return fit_speed(measured, source=source_of(engine), **limits), measured
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 from dynasor_graph.errors import InputError, explain
 from dynasor_graph.simulation.speed import Speed
 
-__all__ = ["TERMS", "Measured", "fit_speed"]
+__all__ = ["TERMS", "Measured", "added_up", "fit_speed"]
 
 TERMS = ("fixed", "per_sequence", "per_request", "per_prompt_token", "per_context_token")
 """The fields of a Speed that are fitted."""
@@ -78,9 +78,26 @@ class Measured:
             self.context_tokens,
         )
 
+    def plus(self, other: Measured) -> Measured:
+        """Both, one after the other, under the name of the first."""
+        mine, its = asdict(self), asdict(other)
+        return Measured(
+            name=self.name, **{key: mine[key] + its[key] for key in mine if key != "name"}
+        )
+
     def predicted(self, speed: Speed) -> float:
         """Seconds that it takes at a speed."""
-        return sum(getattr(speed, t) * n for t, n in zip(TERMS, self.counts(), strict=True))
+        terms = (getattr(speed, name) for name in TERMS)
+        return float(sum(a * n for a, n in zip(terms, self.counts(), strict=True)))
+
+
+def added_up(measured: Iterable[Measured]) -> list[Measured]:
+    """One for each name: everything in those of that name, added up."""
+    found: dict[str, Measured] = {}
+    for one in measured:
+        before = found.get(one.name)
+        found[one.name] = one if before is None else before.plus(one)
+    return list(found.values())
 
 
 def fit_speed(measured: Sequence[Measured], **limits: Any) -> Speed:
@@ -88,6 +105,8 @@ def fit_speed(measured: Sequence[Measured], **limits: Any) -> Speed:
 
     No term is below 0 (Lawson and Hanson's method, `scipy.optimize.nnls`). For the terms to be told
     apart the batches have to differ in size, in the length of prompts, and in what was cached.
+    Batches of one name are repeats, and are added up before: the error is that of their mean, so
+    that a machine that is slow at times does not count as fast.
 
     Args:
         measured: The batches.
@@ -96,14 +115,15 @@ def fit_speed(measured: Sequence[Measured], **limits: Any) -> Speed:
     Raises:
         InputError: There are too few batches, one took no time, or a limit is wrong.
     """
-    if len(measured) < len(TERMS):
+    batches = added_up(measured)
+    if len(batches) < len(TERMS):
         raise InputError(
-            f"{len(measured)} batches are too few for {len(TERMS)} terms: measure more"
+            f"{len(batches)} different batches are too few for {len(TERMS)} terms: measure more"
         )
-    for one in measured:
+    for one in batches:
         if not one.seconds > 0:
             raise InputError(f"{one.name}: seconds must be more than 0, got {one.seconds}")
-    rows = np.array([[n / one.seconds for n in one.counts()] for one in measured])
+    rows = np.array([[n / one.seconds for n in one.counts()] for one in batches])
     scale = np.maximum(rows.max(axis=0), 1e-300)  # columns alike: nnls stops by absolute size
     found, _ = nnls(rows / scale, np.ones(len(rows)))
     values = {name: float(x) for name, x in zip(TERMS, found / scale, strict=True)}
