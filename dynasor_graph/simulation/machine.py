@@ -66,7 +66,7 @@ class Machine:
         speed: What it takes and holds.
 
     Attributes:
-        generated: Tokens made.
+        generated: Tokens made by jobs that ended.
         prompt_computed: Prompt tokens computed for jobs that began.
         recomputed: Tokens computed again after a preemption.
         preemptions: How often a running job was made to wait again.
@@ -78,7 +78,7 @@ class Machine:
         self.speed = speed
         self.prompt_computed = self.recomputed = self.preemptions = self.steps = 0
         self.now = 0.0
-        self._ended_tokens = 0
+        self.generated = 0
         self._phase: _Phase | None = None
         self._blocks = Blocks(speed.blocks)
         self._decoding = Decoding(speed.block)
@@ -113,7 +113,7 @@ class Machine:
             running=len(self._running),
             waiting=len(self._waiting) - self._left,
             kv_usage=min(1.0, used / self._blocks.total),
-            generated=self._ended_tokens
+            generated=self.generated
             + sum(self.made(job, now) for job in self._running)
             + sum(job.made for _, job in self._waiting if job.place == "waiting"),
             prompt_computed=self.prompt_computed,
@@ -236,7 +236,7 @@ class Machine:
 
     def _end(self, job: Job) -> None:
         job.place = "ended"
-        self._ended_tokens += job.made
+        self.generated += job.made
         job.keys = []
 
     # Places ------------------------------------------------------------------------------------
