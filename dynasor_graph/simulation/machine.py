@@ -13,9 +13,8 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from dynasor_graph.errors import PromptTooLong
-from dynasor_graph.simulation.blocks import Blocks
-from dynasor_graph.simulation.decoding import Decoding
 from dynasor_graph.simulation.job import Job, Order
+from dynasor_graph.simulation.memory import Memory
 from dynasor_graph.simulation.speed import Speed
 from dynasor_graph.types import Load
 
@@ -80,15 +79,12 @@ class Machine:
         self.now = 0.0
         self.generated = 0
         self._phase: _Phase | None = None
-        self._blocks = Blocks(speed.blocks)
-        self._decoding = Decoding(speed.block)
+        self._memory = Memory(speed)
         self._running: dict[Job, None] = {}
         self._prefill: dict[Job, None] = {}
-        self._prefill_blocks = 0
         self._waiting: list[tuple[Order, Job]] = []
         self._left = 0  # of these, jobs that were aborted
         self._due: list[tuple[int, int, Job]] = []  # step, serial
-        self._programs: dict[str, dict[Job, None]] = {}
         self._serial = itertools.count()
 
     # Asking ------------------------------------------------------------------------------------
@@ -108,11 +104,11 @@ class Machine:
 
     def load(self, now: float) -> Load:
         """What it does at a time."""
-        used = self._used(self.steps + self._done(now))
+        used = self._memory.used(self.steps + self._done(now))
         return Load(
             running=len(self._running),
             waiting=len(self._waiting) - self._left,
-            kv_usage=min(1.0, used / self._blocks.total),
+            kv_usage=min(1.0, used / self._memory.total),
             generated=self.generated
             + sum(self.made(job, now) for job in self._running)
             + sum(job.made for _, job in self._waiting if job.place == "waiting"),
@@ -121,11 +117,6 @@ class Machine:
 
     def _done(self, now: float) -> int:
         return 0 if self._phase is None else self._phase.done(now - self.now)
-
-    def _used(self, step: int) -> int:
-        """Blocks that a step needs."""
-        own = self._prefill_blocks + self._decoding.blocks(step)
-        return own - self._blocks.shared
 
     # Told from outside -------------------------------------------------------------------------
 
@@ -188,13 +179,12 @@ class Machine:
         """Fill the next step, and see for how many it stays the same."""
         preempted = self._make_room()
         parts, began = self._chunks(admit=not preempted)
-        decoding = self._decoding
+        decoding = self._memory.decoding
         sequences = decoding.count + len(parts)
         steps = 1
         if not parts:
-            room = self._blocks.total + self._blocks.shared - self._prefill_blocks
-            steps = decoding.steps(self.steps, self._next_due() - self.steps, room)
-        self._blocks.make_room(self._used(self.steps + steps - 1))
+            steps = self._memory.steps(self.steps, self._next_due() - self.steps)
+        self._memory.make_room(self.steps + steps - 1)
         first = self.speed.step(
             sequences,
             requests=began,
@@ -244,7 +234,7 @@ class Machine:
     def _make_room(self) -> bool:
         """Preempt until what runs fits for a step; whether anything was."""
         before = self.preemptions
-        while self._used(self.steps) > self._blocks.total:
+        while self._memory.used(self.steps) > self._memory.total:
             job = max(self._running, key=lambda job: job.order)
             job.made = self.made(job, self.now)
             self._leave(job, self.steps)
@@ -256,13 +246,13 @@ class Machine:
     def _chunks(self, *, admit: bool) -> tuple[list[tuple[Job, int]], int]:
         """The prompt tokens of the next step, and how many jobs begin in it."""
         speed = self.speed
-        left = speed.max_num_batched_tokens - self._decoding.count
+        left = speed.max_num_batched_tokens - self._memory.decoding.count
         parts: list[tuple[Job, int]] = []
         for job in self._prefill:
             if left > 0:
                 parts.append((job, min(left, job.length - job.computed)))
                 left -= parts[-1][1]
-                self._offer(job, job.computed + parts[-1][1])
+                self._memory.offer(job, job.computed + parts[-1][1])
         began = 0
         while admit and left > 0 and self._waiting and len(self._running) < speed.max_num_seqs:
             job = self._waiting[0][1]
@@ -276,73 +266,35 @@ class Machine:
             began += 1
             parts.append((job, min(left, job.length - job.computed)))
             left -= parts[-1][1]
-            self._offer(job, job.computed + parts[-1][1])
+            self._memory.offer(job, job.computed + parts[-1][1])
         return parts, began
 
     def _begin(self, job: Job, left: int) -> bool:
         """Give a waiting job a seat and the room for its prompt, if there is that much."""
-        block, total = self.speed.block, self._blocks.total
-        for other in self._programs.get(job.program, ()):
-            if other.place == "decode":
-                self._offer(other, self._held_tokens(other, self.steps))
-        whole = (job.known(job.length) - (job.known(job.length) == job.length)) // block
-        hits = self._blocks.found(job.key(i, block) for i in range(whole))
-        computed = hits * block
-        if not self.speed.chunked_prefill and job.length - computed > left:
+        found = self._memory.found(job, self.steps)
+        if not self.speed.chunked_prefill and job.length - found > left:
             return False
-        need, keys = -(-job.length // block), job.keys[:hits]
-        if self._used(self.steps) + need - hits + self._blocks.idle(keys) > total:
+        if not self._memory.take(job, found, self.steps):
             return False
-        self._blocks.take(keys)
-        job.held, job.offered, job.computed = keys, hits, computed
         job.place = "prefill"
         self._running[job] = self._prefill[job] = None
-        self._prefill_blocks += need
-        if job.program:
-            self._programs.setdefault(job.program, {})[job] = None
         if job.began:
-            self.recomputed += job.length - computed
+            self.recomputed += job.length - found
         else:
-            job.began, job.cached = True, computed
-            self.prompt_computed += job.length - computed
-        self._blocks.make_room(self._used(self.steps))
+            job.began, job.cached = True, found
+            self.prompt_computed += job.length - found
         return True
 
     def _decode(self, job: Job) -> None:
         """Its prompt is computed, and with it the next token was made."""
         del self._prefill[job]
-        self._prefill_blocks -= -(-job.length // self.speed.block)
         job.place = "decode"
         job.offset = self.steps - 1 - job.made
-        self._decoding.add(len(job.prompt) - job.offset)
+        self._memory.decode(job)
         self._watch(job)
 
     def _leave(self, job: Job, step: int) -> None:
-        """Take its seat and its blocks; what they hold is kept for others."""
+        """Take its seat and its room."""
         del self._running[job]
-        if job.place == "prefill":
-            del self._prefill[job]
-            self._prefill_blocks -= -(-job.length // self.speed.block)
-        else:
-            self._offer(job, self._held_tokens(job, step))
-            self._decoding.remove(len(job.prompt) - job.offset)
-        if job.program and (others := self._programs[job.program]):
-            del others[job]
-            if not others:
-                del self._programs[job.program]
-        self._blocks.release(job.held)
-        job.held, job.offered, job.computed = [], 0, 0
-
-    def _held_tokens(self, job: Job, step: int) -> int:
-        """Tokens in the KV cache: all but the newest, which is computed in the next step."""
-        return len(job.prompt) + step - job.offset - 1
-
-    def _offer(self, job: Job, tokens: int) -> None:
-        """Let others find its whole blocks."""
-        block = self.speed.block
-        whole = job.known(tokens) // block
-        while job.offered < whole:
-            key = job.key(job.offered, block)
-            if self._blocks.add(key):
-                job.held.append(key)
-            job.offered += 1
+        self._prefill.pop(job, None)
+        self._memory.leave(job, step)

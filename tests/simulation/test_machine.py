@@ -10,10 +10,16 @@ from hypothesis import given, strategies as st
 
 from dynasor_graph.errors import PromptTooLong
 from dynasor_graph.simulation import INSTANT, Job, Machine, Speed
+from dynasor_graph.simulation.job import Ids
 
 
 def speed(**more: Any) -> Speed:
     return Speed(**{"fixed": 1.0, "block": 4, "max_num_batched_tokens": 256} | more)
+
+
+def said(token: int) -> Ids:
+    """One token again and again."""
+    return lambda start, end: (token,) * (end - start)
 
 
 def job(prompt: int = 4, most: int = 10, *, of: int = 0, **more: Any) -> Job:
@@ -21,7 +27,7 @@ def job(prompt: int = 4, most: int = 10, *, of: int = 0, **more: Any) -> Job:
     start = of or next_number()
     tokens = tuple(1000 * start + i for i in range(prompt))
     mine = next_number()
-    return Job(prompt=tokens, most=most, ids=lambda a, b: (-mine,) * (b - a), **more)
+    return Job(prompt=tokens, most=most, ids=said(-mine), **more)
 
 
 _numbers = iter(range(100, 10**9))
@@ -175,7 +181,7 @@ def test_branches_find_their_prompt_in_whole_blocks_but_for_the_last_token():
 
 def test_what_was_made_can_be_continued_once_it_ended_and_by_its_program_before():
     machine = Machine(speed())
-    thought = Job(prompt=(1, 2, 3, 4), most=16, ids=lambda a, b: (7,) * (b - a), program="p")
+    thought = Job(prompt=(1, 2, 3, 4), most=16, ids=said(7), program="p")
     probes = {name: Job(prompt=(1, 2, 3, 4, *[7] * 9), most=1, program=name) for name in "pq"}
     late = Job(prompt=(1, 2, 3, 4, *[7] * 12), most=1, program="r")
     ended = play(machine, [(0.0, thought), *((10.0, one) for one in probes.values()), (30.0, late)])
@@ -186,7 +192,7 @@ def test_what_was_made_can_be_continued_once_it_ended_and_by_its_program_before(
 
 def test_another_program_does_not_find_what_is_still_being_made():
     machine = Machine(speed())
-    thought = Job(prompt=(1, 2, 3, 4), most=16, ids=lambda a, b: (7,) * (b - a), program="p")
+    thought = Job(prompt=(1, 2, 3, 4), most=16, ids=said(7), program="p")
     probe = Job(prompt=(1, 2, 3, 4, *[7] * 9), most=1, program="q")
     play(machine, [(0.0, thought), (10.0, probe)])
     assert probe.cached == 4
@@ -295,7 +301,7 @@ def jobs_of(found: list[tuple[int, ...]], limits: dict[str, Any], chunk: int | N
                 most=min(most, Speed(fixed=1.0, **limits).context - prompt),
                 chunk=own if chunk is None else chunk,
                 priority=priority,
-                ids=lambda a, b, which=which: (which,) * (b - a),
+                ids=said(which),
             ),
         )
         for at, prompt, most, priority, which, own in found

@@ -31,7 +31,8 @@ def engine(*tokens: int, speed: Speed = SPEED) -> ReplayEngine:
 
 async def request(one: ReplayEngine, **more: Any) -> Request:
     tokens = tuple(await one.encode("q"))
-    return Request(**{"tokens": tokens, "max_tokens": 100} | more)
+    settings: dict[str, Any] = {"tokens": tokens, "max_tokens": 100} | more
+    return Request(**settings)
 
 
 async def timed(work: Coroutine[Any, Any, T]) -> tuple[T, float]:
@@ -61,7 +62,7 @@ def test_requests_of_one_moment_share_their_steps_and_the_others_wait_for_seats(
 
 def test_the_lower_priority_number_gets_the_next_seat():
     async def main() -> list[int]:
-        one = engine(3, 3, 3, 3)
+        one = engine(3, 3, 3, 3, speed=SPEED.model_copy(update={"max_num_seqs": 1}))
         ended: list[int] = []
 
         async def ask(priority: int) -> None:
@@ -69,7 +70,7 @@ def test_the_lower_priority_number_gets_the_next_seat():
             ended.append(priority)
 
         async with asyncio.TaskGroup() as group:
-            for priority in (5, 6, 7, -1):
+            for priority in (7, 5, 6, -1):
                 group.create_task(ask(priority))
         return ended
 
