@@ -2,10 +2,11 @@
 
     python -m benchmarks.simulated [--engine abacus-7m] [--rounds 3] [--json]
 
-Measures the engine's speed and runs three workloads on it, in turn, several rounds. Then it fits the
-speed to all measurements, and replays the very same samples, probes and arrivals on the simulated
-engine (bar: the mean latency of a program within 15 %). All in one process: on a shared machine the
-speed of an hour ago is no speed of now.
+Measures the engine's speed and runs three workloads on it, in turn, several rounds. Then it replays
+the very same samples, probes and arrivals on the simulated engine (bar: the mean latency of a program
+within 15 %). Each run is replayed at the speed that was measured just before and just after it: on a
+shared machine the speed of an hour ago is no speed of now. The speed that is shown is that of all
+measurements; no workload has a part in any of them.
 
 short: few programs, all at once. queue: more requests than the batch has seats, arriving at random.
 chains: long chains of thought with probes beside them.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import statistics
 import sys
@@ -183,22 +185,32 @@ def _p90(values: Sequence[float]) -> float:
 
 async def measured(
     spec: str, rounds: int
-) -> tuple[Speed, list[Measured], list[tuple[Workload, Ran]]]:
-    """The real engine: its speed and the workloads in turn, so that both see the same machine."""
+) -> tuple[Speed, list[Measured], list[tuple[Workload, Ran, Speed]]]:
+    """The real engine: its speed, all that was measured, and each run with the speed beside it."""
     async with dg.open_engine(spec, max_num_seqs=SEATS) as engine:
         limits = limits_of(engine, {})
         batched = Speed(fixed=1.0, **limits).max_num_batched_tokens
         await run(engine, WORKLOADS[0], _questions(WORKLOADS[0]))  # warms up
-        batches: list[Measured] = []
-        ran: list[tuple[Workload, Ran]] = []
+        ran: list[Ran] = []
+        batches: list[list[Measured]] = []
+
+        async def measured_now() -> None:
+            seed = len(batches)
+            now = await measure(engine, most=SEATS, batched=batched, lengths=LENGTHS, seed=seed)
+            batches.append(now)
+
+        await measured_now()
         for number in range(rounds):
             for workload in WORKLOADS:
-                batches += await measure(
-                    engine, most=SEATS, batched=batched, lengths=LENGTHS, seed=len(ran)
-                )
-                ran.append((workload, await run(engine, workload, _questions(workload))))
+                ran.append(await run(engine, workload, _questions(workload)))
+                await measured_now()
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        return fit_speed(batches, source=source_of(engine), **limits), batches, ran
+        beside = [
+            fit_speed([*before, *after], **limits) for before, after in itertools.pairwise(batches)
+        ]
+        flat = [one for some in batches for one in some]
+        whole = fit_speed(flat, source=source_of(engine), **limits)
+        return whole, flat, list(zip(itertools.cycle(WORKLOADS), ran, beside, strict=False))
 
 
 def main() -> None:
@@ -216,9 +228,9 @@ def main() -> None:
         speed.write(options.output)
     pairs: dict[str, list[tuple[Ran, Ran]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for number, (workload, ran) in enumerate(real):
+        for number, (workload, ran, beside) in enumerate(real):
             path = Path(folder) / f"{number}.trace.jsonl"
-            pairs.setdefault(workload.name, []).append((ran, again(workload, ran, speed, path)))
+            pairs.setdefault(workload.name, []).append((ran, again(workload, ran, beside, path)))
     rows = [row_of(name, some) for name, some in pairs.items()]
     if not options.json_out:
         show("speed: batches", rows_of(speed, batches), json_out=False)

@@ -143,6 +143,8 @@ class Machine:
             self._left += 1
         else:
             done = self._done(now)
+            if self._phase is not None:
+                self._memory.make_room(self.steps + min(done, self._phase.steps - 1))
             self._cut(now)
             self._leave(job, self.steps + done)
         self._end(job)
@@ -182,9 +184,9 @@ class Machine:
         decoding = self._memory.decoding
         sequences = decoding.count + len(parts)
         steps = 1
-        if not parts:
+        if not parts and not preempted:  # nobody begins in a step in which somebody had to leave
             steps = self._memory.steps(self.steps, self._next_due() - self.steps)
-        self._memory.make_room(self.steps + steps - 1)
+        self._memory.make_room(self.steps)
         first = self.speed.step(
             sequences,
             requests=began,
@@ -204,6 +206,7 @@ class Machine:
     def _finish(self, phase: _Phase, told: list[Job]) -> None:
         self._phase = None
         self.steps += phase.steps
+        self._memory.make_room(self.steps - 1)  # of a phase that was cut, no more than it took
         for job, tokens in phase.parts:
             if job.place == "prefill":
                 job.computed += tokens
