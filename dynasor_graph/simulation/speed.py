@@ -111,8 +111,8 @@ def read_speed(text: Path | str) -> Speed:
 
 SPEEDS: dict[str, Speed] = {
     "h200-7b": Speed(
-        fixed=4.36e-3,
-        per_sequence=1.47e-5,
+        fixed=4.34e-3,
+        per_sequence=1.38e-5,
         per_prompt_token=2.16e-5,
         per_context_token=1.33e-8,
         max_num_seqs=256,

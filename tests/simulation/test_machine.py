@@ -265,6 +265,17 @@ def test_the_load_is_that_of_the_moment():
     assert machine.load(2.5).generated == 4
 
 
+def test_a_long_job_costs_no_more_looks_than_a_short_one():
+    machine = Machine(speed(kv_tokens=20_000_000, per_context_token=1e-9))
+    machine.submit(Job(prompt=(1, 2, 3), most=10_000_000), 0.0)
+    looks = 0
+    while (event := machine.next_event) is not None:
+        machine.advance(event)
+        looks += 1
+    assert machine.steps == machine.generated == 10_000_000
+    assert looks < 5
+
+
 # Against plain steps ---------------------------------------------------------------------------
 
 requests = st.lists(
