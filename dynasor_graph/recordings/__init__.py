@@ -1,6 +1,7 @@
 """Recordings: many samples of many questions in one compact file, to replay policies on."""
 
 from dynasor_graph.recordings.recorded import Probed, Recorded, Sample, write_recording
+from dynasor_graph.recordings.synthetic import synthetic
 from dynasor_graph.recordings.traces import from_trace, read_recording, spelled_equally
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "from_trace",
     "read_recording",
     "spelled_equally",
+    "synthetic",
     "write_recording",
 ]

@@ -1,17 +1,27 @@
-"""Replay engine: answers from recorded samples, in the time that they take at a given speed."""
+"""Replay engine: answers from recorded samples, at one speed or on a simulated machine."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple, Self
 
 from dynasor_graph.engine import check_fits
 from dynasor_graph.errors import ConfigError, EngineError, InputError
 from dynasor_graph.recordings import Recorded, Sample
-from dynasor_graph.replay.pace import Pace
-from dynasor_graph.replay.script import SAMPLES, Known, Script, asked, chat, text_of, text_tokens
+from dynasor_graph.replay.pace import Batched, Paces, Running, Timing
+from dynasor_graph.replay.script import (
+    SAMPLES,
+    Known,
+    Reply,
+    asked,
+    chat,
+    text_of,
+    text_tokens,
+)
+from dynasor_graph.simulation import Speed
 from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
 
 __all__ = ["Order", "ReplayEngine"]
@@ -24,11 +34,15 @@ class ReplayEngine:
     r"""Hands out the recorded samples of a question, one for each new request.
 
     A question is asked by its text, or by its id if its text was not recorded. Each sample takes
-    its own tokens and ends with `\boxed{answer}`. All requests run at once, at one speed. What
-    continues the tokens of a sample goes on with it; what puts another text after them (a probe,
-    the end of a thought) is answered by the sample's newest probe before that, or by nothing, at
-    no cost: probing more often than the recording did repeats its probes, which then agree. A
-    probe's text has to end in `{`. Under `run_virtual` none of it takes real time.
+    its own tokens and ends with `\boxed{answer}`. What continues the tokens of a sample goes on
+    with it; what puts another text after them (a probe, the end of a thought) is answered by the
+    sample's newest probe before that, or by nothing, at no cost: probing more often than the
+    recording did repeats its probes, which then agree. A probe's text has to end in `{`. Under
+    `run_virtual` none of it takes real time.
+
+    All requests run at once, each at its own constant speed. With a `machine` they share a batch
+    instead: they wait for seats and room, obey `Request.priority`, slow each other down, and find
+    what was computed before in whole blocks of a prefix cache that may run full.
 
     `max_tokens` holds: set `sampling.max_tokens` to `longest`, or longer samples are cut. A new
     run needs a new engine. Sampling parameters and stop texts are passed over.
@@ -40,19 +54,20 @@ class ReplayEngine:
         tokens_per_second: Speed of each request, > 0. Requests that end in the same moment do so in
             the order of their beginning if it is a power of two: then times are exact.
         seconds: Take the recorded seconds of each sample instead.
+        machine: Batch the requests as an engine of this speed does; the two speeds above are then
+            passed over. The engine belongs to one event loop.
 
     Attributes:
         longest: Most tokens of a sample.
+        context: Most tokens of prompt and completion; a machine's is what its KV cache holds.
+        block: 1 without a machine: probes see the whole thought, and all that was computed before is
+            found again.
 
     Raises:
         InputError: A sample has no tokens, or no seconds if they are wanted; two questions are
             asked by the same text.
-        ConfigError: The speed is not positive.
+        ConfigError: The speed is not positive, or both `seconds` and `machine` are given.
     """
-
-    context = 1_000_000
-    block = 1
-    """Probes see the whole thought, and all that was computed before is found again."""
 
     def __init__(
         self,
@@ -62,9 +77,15 @@ class ReplayEngine:
         seed: int = 0,
         tokens_per_second: float = 64.0,
         seconds: bool = False,
+        machine: Speed | None = None,
     ) -> None:
         if not 0 < tokens_per_second < math.inf:
             raise ConfigError(f"tokens_per_second must be positive, got {tokens_per_second}")
+        if seconds and machine is not None:
+            raise ConfigError("seconds=True and machine are two timings: leave one of them out")
+        self._timing: Timing = Paces() if machine is None else Batched(machine)
+        self.context = 1_000_000 if machine is None else machine.context
+        self.block = 1 if machine is None else machine.block
         self._speed = None if seconds else tokens_per_second
         self._samples: list[Known] = []
         self._questions: dict[str, _Question] = {}
@@ -80,9 +101,9 @@ class ReplayEngine:
         models = {row.model for row in recorded}
         self.model = (models.pop() if len(models) == 1 else "") or "replay"
         self.longest = max((known.script.total for known in self._samples), default=0)
-        self._active: dict[Request, Pace] = {}
+        self._active: dict[Request, Running] = {}
         self._seen: set[tuple[int, ...]] = set()  # prompts that were computed
-        self._generated = self._prompt_computed = 0
+        self._generated = 0
 
     def _take(self, row: Recorded, sample: Sample) -> Known:
         if not sample.tokens or sample.tokens < 0:
@@ -122,11 +143,8 @@ class ReplayEngine:
 
     async def load(self) -> Load:
         """Counts of this moment."""
-        return Load(
-            running=len(self._active),
-            generated=self._generated + sum(run.made for run in self._active.values()),
-            prompt_computed=self._prompt_computed,
-        )
+        made = sum(run.made for run in self._active.values())
+        return replace(self._timing.load(), generated=self._generated + made)
 
     async def abort(self, request: Request) -> None:
         """End one request; its stream says "terminated"."""
@@ -143,8 +161,8 @@ class ReplayEngine:
         check_fits(request, self.context)
         what = self._find(request.tokens)
         most = min(what.script.total - what.start, request.max_tokens)
-        self._prompt_computed += len(request.tokens) - what.cached
-        run = self._active[request] = Pace(most, what.speed)
+        run = self._timing.start(request, most, what)
+        self._active[request] = run
         try:
             while True:
                 before, due = run.said, min(run.said + (request.chunk or most), most)
@@ -161,7 +179,7 @@ class ReplayEngine:
                     text=text,
                     count=run.said - before,
                     finish_reason=reason,
-                    cached=what.cached if reason else 0,
+                    cached=run.cached if reason else 0,
                     logprob=what.logprob * run.said
                     if reason and request.logprobs and what.logprob is not None
                     else None,
@@ -169,10 +187,11 @@ class ReplayEngine:
                 if reason:
                     return
         finally:
+            run.abort()
             del self._active[request]
             self._generated += run.made
 
-    def _find(self, tokens: tuple[int, ...]) -> _What:
+    def _find(self, tokens: tuple[int, ...]) -> Reply:
         """What a prompt is answered with."""
         end = next((at for at in range(len(tokens), 0, -1) if tokens[at - 1] >= SAMPLES), 0)
         if not end:
@@ -180,15 +199,15 @@ class ReplayEngine:
             # The last token of a prompt is always computed.
             cached = len(tokens) - 1 if tokens in self._seen else 0
             self._seen.add(tokens)
-            return _What(known.script, 0, known.speed, known.sample.logprob, cached)
+            return Reply(known.script, 0, known.speed, known.sample.logprob, cached)
         known = self._known(tokens[end - 1])
         thought = known.thought(tokens)
         cached = min(end, len(tokens) - 1)
         if end < len(tokens):
             script = known.forced(thought, text_of(tokens[end:]))
-            return _What(script, 0, known.speed, None, cached)
+            return Reply(script, 0, known.speed, None, cached)
         start = min(thought, known.script.total - 1)  # after its last token comes the end of text
-        return _What(known.script, start, known.speed, known.sample.logprob, cached)
+        return Reply(known.script, start, known.speed, known.sample.logprob, cached)
 
     def _next(self, text: str) -> Known:
         question = self._questions.get(text)
@@ -216,11 +235,3 @@ class _Question(NamedTuple):
     id: str
     samples: int
     left: Iterator[Known]
-
-
-class _What(NamedTuple):
-    script: Script
-    start: int
-    speed: float
-    logprob: float | None
-    cached: int

@@ -1,14 +1,97 @@
-"""Pace: how far a request has come that makes so many tokens a second of its event loop's time."""
+"""Pace: how far a request has come: at a constant speed of its own, or in the batch of a machine."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from typing import Protocol
 
-__all__ = ["Pace"]
+from dynasor_graph.replay.script import Reply
+from dynasor_graph.simulation import Clocked, Speed
+from dynasor_graph.types import Load, Request
+
+__all__ = ["Batched", "Pace", "Paces", "Running", "Timing"]
 
 SLACK = 1e-6
 """Of a token: the moment at which a token is done is no exact number."""
+
+
+class Running(Protocol):
+    """One request, from its start on.
+
+    Attributes:
+        said: Tokens that were delivered.
+    """
+
+    said: int
+
+    @property
+    def made(self) -> int:
+        """Tokens made by now, or until it was aborted."""
+        ...
+
+    @property
+    def cached(self) -> int:
+        """Prompt tokens that were found in the prefix cache."""
+        ...
+
+    def abort(self) -> None:
+        """Keep what was made by now, and make no more."""
+        ...
+
+    async def until(self, tokens: int) -> bool:
+        """Wait until so many are made; whether it came to that before it was aborted."""
+        ...
+
+
+class Timing(Protocol):
+    """When the tokens of requests are made: what a replay engine leaves to others."""
+
+    def start(self, request: Request, most: int, reply: Reply) -> Running:
+        """Start a request that makes `most` tokens of its reply, >= 0."""
+        ...
+
+    def load(self) -> Load:
+        """What is being done now, all but `generated`."""
+        ...
+
+
+class Batched:
+    """Requests in the batch of one machine.
+
+    Args:
+        speed: Of the machine.
+    """
+
+    def __init__(self, speed: Speed) -> None:
+        self._clocked = Clocked(speed)
+
+    def start(self, request: Request, most: int, reply: Reply) -> Running:
+        """Start or queue a request."""
+        return self._clocked.start(request, most, reply.ids)
+
+    def load(self) -> Load:
+        """As the machine says."""
+        return self._clocked.load()
+
+
+class Paces:
+    """Requests that all run at once, each at its own speed."""
+
+    def __init__(self) -> None:
+        self._running: set[Pace] = set()
+        self._computed = 0
+
+    def start(self, request: Request, most: int, reply: Reply) -> Running:
+        """Start a request at once."""
+        self._computed += len(request.tokens) - reply.cached
+        pace = Pace(most, reply.speed, reply.cached, self._running)
+        self._running.add(pace)
+        return pace
+
+    def load(self) -> Load:
+        """How many run, those included whose last delta was not read."""
+        return Load(running=len(self._running), prompt_computed=self._computed)
 
 
 class Pace:
@@ -17,13 +100,18 @@ class Pace:
     Args:
         most: Tokens that it makes unless it is aborted, >= 0.
         speed: Tokens per second, > 0.
+        cached: Prompt tokens that were computed before.
+        running: Where it takes itself out when it ends.
 
     Attributes:
         said: Tokens that were delivered.
+        cached: Prompt tokens that were computed before.
     """
 
-    def __init__(self, most: int, speed: float) -> None:
+    def __init__(self, most: int, speed: float, cached: int, running: set[Pace]) -> None:
         self.said = 0
+        self.cached = cached
+        self._running = running
         self._most, self._speed = most, speed
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
@@ -40,6 +128,7 @@ class Pace:
 
     def abort(self) -> None:
         """Keep what was made by now."""
+        self._running.discard(self)
         self._kept = self.made
         self._stopped.set()
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dynasor_graph.recordings import Sample
 from dynasor_graph.types import Message
 
-__all__ = ["SAMPLES", "Known", "Script", "asked", "chat", "text_of", "text_tokens"]
+__all__ = ["SAMPLES", "Known", "Reply", "Script", "asked", "chat", "text_of", "text_tokens"]
 
 BOUNDARY = 0
 WIDTH = 4
@@ -45,6 +46,27 @@ class Script:
         first, last = max(0, start - self.fillers), max(0, end - self.fillers)
         ids = (self.filler,) * dots + self.tail[first:last]
         return ids, "." * dots + "".join(self.texts[first:last])
+
+
+class Reply(NamedTuple):
+    """What a prompt is answered with.
+
+    Attributes:
+        script: What is said, from `start` on.
+        speed: Tokens per second, where each request has a speed of its own.
+        logprob: Mean log-probability of its tokens, if it was recorded.
+        cached: Prompt tokens that were computed before, where nothing is ever forgotten.
+    """
+
+    script: Script
+    start: int
+    speed: float
+    logprob: float | None
+    cached: int
+
+    def ids(self, start: int, end: int) -> tuple[int, ...]:
+        """Ids of what is said, from one of its tokens to before another."""
+        return self.script.part(self.start + start, self.start + end)[0]
 
 
 @dataclass(frozen=True, slots=True)
