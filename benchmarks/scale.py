@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale [--programs 1000] [--speed h200-7b] [--json]
 
-machine: batching alone. chunks: the same, each reader told every 64 tokens. engine: `ReplayEngine` and its
-streams on a virtual clock. graphs: live programs under LangGraph and the executor on that engine. All
-requests are there at the beginning.
+machine: batching alone. chunks: the same, each reader told every 64 tokens. engine: `ReplayEngine` and
+its streams on a virtual clock. graphs: live programs under LangGraph and the executor on that engine.
+All requests are there at the beginning.
 """
 
 from __future__ import annotations
