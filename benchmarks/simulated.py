@@ -3,11 +3,12 @@
     python -m benchmarks.simulated [--engine abacus-7m] [--rounds 6] [--json]
 
 Measures the engine's speed and runs three workloads on it, in turn, several rounds. Then it replays
-the very same samples, probes and arrivals on the simulated engine (bar: the mean latency of a program
-within 15 %), at the speed that fits all measurements best; no workload has a part in them. On a shared
-machine the speed of a minute ago is no speed of now. So "apart" says how the ratio of each round comes out
-at the speed that was measured just before and just after its run: how far these lie from each other is the
-noise of the machine.
+the very same samples, probes and arrivals on the simulated engine (bar: the mean latency of a
+program within 15 %), at the speed that fits all measurements best; no workload has a part in them.
+
+On a shared machine the speed of a minute ago is no speed of now. So "apart" is the ratio of each
+round at the speed that was measured just before and just after its run: how far these lie from each
+other is the noise of the machine.
 
 short: few programs, all at once. queue: more requests than the batch has seats, arriving at random.
 chains: long chains of thought with probes beside them.
@@ -232,8 +233,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (workload, ran, beside) in enumerate(real):
             path = Path(folder) / f"{number}.trace.jsonl"
-            both = (again(workload, ran, one, path) for one in (speed, beside))
-            pairs.setdefault(workload.name, []).append((ran, *both))
+            at_all = again(workload, ran, speed, path)
+            at_its_own = again(workload, ran, beside, path)
+            pairs.setdefault(workload.name, []).append((ran, at_all, at_its_own))
     rows = [row_of(name, some) for name, some in pairs.items()]
     if not options.json_out:
         show("speed: batches", rows_of(speed, batches), json_out=False)

