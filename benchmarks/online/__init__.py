@@ -1,0 +1,1 @@
+"""Online: programs that arrive over time, under several systems: rates, deadlines, fairness."""

@@ -1,0 +1,122 @@
+"""Programs that arrive over time: the rate that each system sustains, and how tight deadlines may be.
+
+    python -m benchmarks.online [abacus-test.think FILE:MODEL ...] [--speed h200-7b] [--arrivals poisson]
+                                [--systems ...] [--horizon 6] [-o online.html] [--json]
+
+Each program is a live self-consistency graph, at most 20 branches, answered out of recorded samples on
+the simulated engine. Its deadline is 1, 2 or 3 times the base by its difficulty (all samples right, some,
+none); the base is `--slack` times the mean latency of one program alone with the even budget. "rate" is
+the highest at which 90 % end in time; "scale" is by how much deadlines could be tightened (< 1) or would
+have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are against plain vLLM.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.online.page import write_page
+from benchmarks.online.sweep import Cell, Setting, cell, deadline, sustained
+from benchmarks.online.systems import SYSTEMS
+from benchmarks.online.workload import Workload, read_workload
+from benchmarks.output import show
+from dynasor_graph.simulation import read_speed
+
+BASELINE = "even + vLLM"
+
+
+def _search(workload: Workload, name: str, setting: Setting) -> tuple[float, list[Cell]]:
+    """The sustained rate of one system; begins at about what the engine can do."""
+    guess = setting.slack / deadline(workload, setting) * 4
+    return sustained(lambda rate: cell(workload, SYSTEMS[name], setting, rate), guess)
+
+
+def _at(workload: Workload, name: str, setting: Setting, rate: float) -> Cell:
+    return cell(workload, SYSTEMS[name], setting, rate)
+
+
+def rows(
+    workload: Workload, systems: Sequence[str], setting: Setting, pool: ProcessPoolExecutor
+) -> tuple[list[dict[str, Any]], dict[str, list[Cell]]]:
+    """A row for each system, and all runs of each."""
+    searches = {name: pool.submit(_search, workload, name, setting) for name in systems}
+    found = {name: search.result() for name, search in searches.items()}
+    base = found[BASELINE][0]
+    same = {name: pool.submit(_at, workload, name, setting, base) for name in systems}
+    cells = {name: job.result() for name, job in same.items()}
+    table = []
+    for name in systems:
+        rate, one = found[name][0], cells[name]
+        table.append(
+            {
+                "system": name,
+                "rate": f"{rate:.3g}",
+                "x": f"{rate / base:.2f}",
+                "scale": f"{one.scale:.3f}",
+                "tighter": f"{cells[BASELINE].scale / one.scale:.2f}",
+                "mean s": f"{one.mean:.2f}",
+                "P99 s": f"{one.p99:.2f}",
+                "P99 phi, ms": f"{1000 * one.phi:.2f}",
+                "tokens": f"{one.tokens:,.0f}",
+                "right, %": f"{100 * one.accuracy:.1f}",
+            }
+        )
+    return table, {name: runs for name, (_, runs) in found.items()}
+
+
+def _workload(text: str, most: int | None) -> Workload:
+    name, _, model = text.partition(":")
+    return read_workload(name, model or None, most)
+
+
+def main() -> None:
+    """Read the arguments, sweep, print, write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workloads", nargs="*", default=["abacus-test.think"])
+    parser.add_argument(
+        "--speed", default="h200-7b", help="a preset, or a file of benchmarks.speed"
+    )
+    parser.add_argument(
+        "--arrivals", default="poisson", help="poisson, bursty, or a file of seconds"
+    )
+    parser.add_argument("--systems", help="some of: " + ", ".join(SYSTEMS))
+    parser.add_argument(
+        "--horizon", type=float, default=6.0, help="length of a run, in base deadlines"
+    )
+    parser.add_argument("--slack", type=float, default=4.0)
+    parser.add_argument(
+        "--most", type=int, help="leave out questions with longer samples, in tokens"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("-o", "--output", type=Path, default=Path("online.html"))
+    parser.add_argument("--json", action="store_true", dest="json_out")
+    args = parser.parse_args()
+    systems = [name.strip() for name in args.systems.split(",")] if args.systems else [*SYSTEMS]
+    unknown = set(systems) - set(SYSTEMS)
+    if unknown:
+        parser.error(f"no system {', '.join(sorted(unknown))}: there are {', '.join(SYSTEMS)}")
+    systems = list(dict.fromkeys([BASELINE, *systems]))
+    speed = read_speed(args.speed)
+    setting = Setting(speed, args.arrivals, args.slack, args.horizon, args.seed)
+    plots: dict[str, dict[str, list[Cell]]] = {}
+    with ProcessPoolExecutor(args.jobs) as pool:
+        for text in args.workloads:
+            workload = _workload(text, args.most)
+            table, runs = rows(workload, systems, setting, pool)
+            plots[workload.name] = runs
+            title = (
+                f"{workload.name}, {args.arrivals}, base deadline "
+                f"{deadline(workload, setting):.1f} s"
+            )
+            show(title, table, json_out=args.json_out)
+    write_page(args.output, plots)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Sweep: the rate that a system sustains, and the tightest deadlines that it keeps."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.online.arrivals import arrivals
+from benchmarks.online.serve import Served, serve
+from benchmarks.online.systems import SYSTEMS, System
+from benchmarks.online.workload import Workload
+from dynasor_graph.engine.virtual_clock import run_virtual
+from dynasor_graph.replay import ReplayEngine
+from dynasor_graph.simulation import Speed
+
+__all__ = ["ATTAINED", "Cell", "Setting", "cell", "deadline", "sustained", "tightest"]
+
+ATTAINED = 0.9
+"""Share of programs that must end in time (the paper's P90)."""
+_ALONE, _FEWEST, _MOST = 60, 150, 4000
+"""Programs that are served alone, for the base deadline; and of a run."""
+_PRECISION = 1.05
+"""Ratio of the rates between which the sustained one is told."""
+
+
+class Setting(NamedTuple):
+    """What all systems have in common.
+
+    Attributes:
+        speed: Of the engine.
+        kind: Of arrivals.
+        slack: The base deadline is so many times the mean latency of one program alone, even budget.
+        horizon: Programs come for so many base deadlines: with few, no rate would be too high.
+        seed: Of programs and arrivals: the same for all systems.
+    """
+
+    speed: Speed
+    kind: str = "poisson"
+    slack: float = 4.0
+    horizon: float = 6.0
+    seed: int = 0
+
+
+class Cell(NamedTuple):
+    """One system at one rate.
+
+    Attributes:
+        rate: Programs a second.
+        attained: Share that ended in time, at an SLO scale of 1.
+        scale: The SLO scale at which 90 % would have.
+        mean: Seconds.
+        p99: Seconds.
+        phi: 99th percentile of the seconds for each output token.
+        tokens: Net, mean of a program.
+        accuracy: Share that is right.
+    """
+
+    rate: float
+    attained: float
+    scale: float
+    mean: float
+    p99: float
+    phi: float
+    tokens: float
+    accuracy: float
+
+
+def run(
+    workload: Workload, system: System, setting: Setting, rate: float, count: int
+) -> list[Served]:
+    """Serve so many programs at a rate, on the simulated engine."""
+    programs = workload.draw(count, setting.seed)
+    times = arrivals(setting.kind, rate, count, setting.seed)
+
+    async def main() -> list[Served]:
+        engine = ReplayEngine([program.row for program in programs], machine=setting.speed)
+        return await serve(engine, system, programs, times, engine.longest)
+
+    return run_virtual(main())
+
+
+@cache
+def deadline(workload: Workload, setting: Setting) -> float:
+    """The base deadline, in seconds: of an easy program at an SLO scale of 1."""
+    calm = setting._replace(kind="poisson")
+    alone = run(workload, SYSTEMS["even + vLLM"], calm, rate=1e-4, count=_ALONE)
+    return setting.slack * statistics.mean(one.seconds for one in alone)
+
+
+def cell(workload: Workload, system: System, setting: Setting, rate: float) -> Cell:
+    """One run, summed up."""
+    base = deadline(workload, setting)
+    count = min(_MOST, max(_FEWEST, round(rate * setting.horizon * base)))
+    served = run(workload, system, setting, rate, count)
+    seconds = np.array([one.seconds for one in served])
+    scales = np.array([one.seconds / (one.difficulty * base) for one in served])
+    return Cell(
+        rate=rate,
+        attained=float((scales <= 1).mean()),
+        scale=float(np.quantile(scales, ATTAINED)),
+        mean=float(seconds.mean()),
+        p99=float(np.quantile(seconds, 0.99)),
+        phi=float(np.quantile([one.phi for one in served], 0.99)),
+        tokens=statistics.mean(one.tokens for one in served),
+        accuracy=statistics.mean(one.right for one in served),
+    )
+
+
+def sustained(at: Callable[[float], Cell], guess: float) -> tuple[float, list[Cell]]:
+    """The highest rate at which the programs end in time, and all that was tried.
+
+    Args:
+        at: Runs a rate.
+        guess: Where to begin, > 0.
+    """
+    tried: list[Cell] = []
+
+    def fine(rate: float) -> bool:
+        tried.append(at(rate))
+        return tried[-1].attained >= ATTAINED
+
+    low = high = guess
+    if fine(guess):
+        while fine(high := high * 1.6):
+            low = high
+    else:
+        while not fine(low := low / 1.6):
+            high = low
+    while high / low > _PRECISION:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if fine(middle) else (low, middle)
+    return low, sorted(tried, key=lambda one: one.rate)
+
+
+def tightest(cells: Sequence[Cell]) -> float:
+    """The tightest SLO scale of some runs."""
+    return min(one.scale for one in cells)

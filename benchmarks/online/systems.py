@@ -1,0 +1,38 @@
+"""Systems: what is compared: who stops when, and whose requests go first."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["SYSTEMS", "System"]
+
+
+class System(NamedTuple):
+    """One way to serve programs.
+
+    Attributes:
+        policy: When a program stops.
+        window: Branches of a program in flight.
+        order: Of the scheduler; None for the engine alone.
+    """
+
+    policy: str
+    window: int
+    order: str | None
+
+
+SYSTEMS: dict[str, System] = {
+    "even + vLLM": System("fixed", 20, None),
+    "even + program-fifo": System("fixed", 20, "program-fifo"),
+    "certaindex + vLLM": System("sc-gsm8k", 20, None),
+    "certaindex + gang": System("sc-gsm8k", 20, "gang"),
+    "certaindex + sjf": System("sc-gsm8k", 20, "sjf"),
+    "beta + vLLM": System("beta", 8, None),
+    "beta + gang": System("beta", 8, "gang"),
+    "beta + sjf": System("beta", 8, "sjf"),
+}
+"""The paper's ablation, and the same with the rule that needs the fewest tokens.
+
+"even" is SGLang's and vLLM's case, "program-fifo" Parrot's, "gang" the paper's system without shortest
+job first. Its policy measures once, at five branches; ours is asked at each, with eight in flight.
+"""
