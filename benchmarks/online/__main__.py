@@ -4,25 +4,30 @@
                                 [--systems ...] [--horizon 6] [-o online.html] [--json]
 
 Each program is a live self-consistency graph, at most 20 branches, answered out of recorded samples on
-the simulated engine. Its deadline is 1, 2 or 3 times the base by its difficulty (all samples right, some,
-none); the base is `--slack` times the mean latency of one program alone with the even budget. "rate" is
-the highest at which 90 % end in time; "scale" is by how much deadlines could be tightened (< 1) or would
-have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are against plain vLLM.
+the simulated engine. Its deadline is 1, 2 or 3 times the base by its difficulty (all samples right,
+some, none); the base is `--slack` times the mean latency of one program alone with the even budget.
+"rate" is the highest at which 90 % end in time; "scale" is by how much deadlines could be tightened (< 1)
+or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are against
+plain vLLM.
+
+With `--engine MODEL` the model itself answers, on vLLM in this process, at given rates.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.online.page import write_page
+from benchmarks.online.live import live
 from benchmarks.online.sweep import Cell, Setting, cell, deadline, sustained
 from benchmarks.online.systems import SYSTEMS
 from benchmarks.online.workload import Workload, read_workload
 from benchmarks.output import show
+from dynasor_graph.engine.vllm import VllmEngine
 from dynasor_graph.simulation import read_speed
 
 BASELINE = "even + vLLM"
@@ -55,21 +60,49 @@ def rows(
                 "system": name,
                 "rate": f"{rate:.3g}",
                 "x": f"{rate / base:.2f}",
-                "scale": f"{one.scale:.3f}",
                 "tighter": f"{cells[BASELINE].scale / one.scale:.2f}",
-                "mean s": f"{one.mean:.2f}",
-                "P99 s": f"{one.p99:.2f}",
-                "P99 phi, ms": f"{1000 * one.phi:.2f}",
-                "tokens": f"{one.tokens:,.0f}",
-                "right, %": f"{100 * one.accuracy:.1f}",
+                **{key: cell for key, cell in _cells(one).items() if key != "rate"},
             }
         )
     return table, {name: runs for name, (_, runs) in found.items()}
 
 
-def _workload(text: str, most: int | None) -> Workload:
+def _workload(text: str, most: int | None, *, live: bool = False) -> Workload:
     name, _, model = text.partition(":")
-    return read_workload(name, model or None, most)
+    return read_workload(name, model or None, most, live=live)
+
+
+async def _live(args: argparse.Namespace, systems: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each system and rate, on a real engine."""
+    options: dict[str, Any] = {"fast_start": args.fast_start or None}
+    rates = [float(rate) for rate in args.rates.split(",")]
+    table = []
+    async with VllmEngine(args.engine, max_num_seqs=args.seats, **options) as engine:
+        for text in args.workloads:
+            workload = _workload(text, args.most, live=True)
+            how = {"seconds": args.seconds, "slack": args.slack, "kind": args.arrivals}
+            base, found = await live(
+                engine, workload, systems, rates, **how, longest=args.longest, seed=args.seed
+            )
+            table += [
+                {"workload": workload.name, "base s": f"{base:.2f}", "system": name, **_cells(one)}
+                for name, cells in found.items()
+                for one in cells
+            ]
+    return table
+
+
+def _cells(one: Cell) -> dict[str, str]:
+    return {
+        "rate": f"{one.rate:.3g}",
+        "in time, %": f"{100 * one.attained:.1f}",
+        "scale": f"{one.scale:.3f}",
+        "mean s": f"{one.mean:.2f}",
+        "P99 s": f"{one.p99:.2f}",
+        "P99 phi, ms": f"{1000 * one.phi:.2f}",
+        "tokens": f"{one.tokens:,.0f}",
+        "right, %": f"{100 * one.accuracy:.1f}",
+    }
 
 
 def main() -> None:
@@ -96,12 +129,22 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path, default=Path("online.html"))
     parser.add_argument("--json", action="store_true", dest="json_out")
+    parser.add_argument("--engine", help="a model for vLLM: live, at --rates, instead of simulated")
+    parser.add_argument("--rates", default="4,8", help="programs a second, for --engine")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of arrivals, for --engine")
+    parser.add_argument("--seats", type=int, default=256, help="max_num_seqs, for --engine")
+    parser.add_argument("--longest", type=int, default=512, help="most tokens, for --engine")
+    parser.add_argument("--fast-start", action="store_true", help="of the CPU build")
     args = parser.parse_args()
     systems = [name.strip() for name in args.systems.split(",")] if args.systems else [*SYSTEMS]
     unknown = set(systems) - set(SYSTEMS)
     if unknown:
         parser.error(f"no system {', '.join(sorted(unknown))}: there are {', '.join(SYSTEMS)}")
     systems = list(dict.fromkeys([BASELINE, *systems]))
+    if args.engine:
+        table = asyncio.run(_live(args, systems))
+        show(f"live on {args.engine}, {args.arrivals}", table, json_out=args.json_out)
+        return
     speed = read_speed(args.speed)
     setting = Setting(speed, args.arrivals, args.slack, args.horizon, args.seed)
     plots: dict[str, dict[str, list[Cell]]] = {}
@@ -115,6 +158,8 @@ def main() -> None:
                 f"{deadline(workload, setting):.1f} s"
             )
             show(title, table, json_out=args.json_out)
+    from benchmarks.online.page import write_page
+
     write_page(args.output, plots)
 
 

@@ -46,6 +46,8 @@ async def serve(
     programs: Sequence[Program],
     times: Sequence[float],
     longest: int,
+    *,
+    thinking: bool = False,
 ) -> list[Served]:
     """Send each program at its time, and wait for all.
 
@@ -55,6 +57,7 @@ async def serve(
         programs: What comes.
         times: When, in seconds from now.
         longest: Most tokens of a branch.
+        thinking: Whether the model is to think first.
     """
     front = engine if system.order is None else Scheduled(engine, system.order)
     register("online", front)
@@ -70,6 +73,7 @@ async def serve(
             branches=CAP,
             budget={"concurrency": system.window},
             sampling={"max_tokens": longest},
+            thinking=thinking,
         )
         seconds = loop.time() - start - at
         return Served(

@@ -17,7 +17,7 @@ from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.replay import ReplayEngine
 from dynasor_graph.simulation import Speed
 
-__all__ = ["ATTAINED", "Cell", "Setting", "cell", "deadline", "sustained", "tightest"]
+__all__ = ["ATTAINED", "Cell", "Setting", "cell", "deadline", "summed_up", "sustained"]
 
 ATTAINED = 0.9
 """Share of programs that must end in time (the paper's P90)."""
@@ -95,7 +95,11 @@ def cell(workload: Workload, system: System, setting: Setting, rate: float) -> C
     """One run, summed up."""
     base = deadline(workload, setting)
     count = min(_MOST, max(_FEWEST, round(rate * setting.horizon * base)))
-    served = run(workload, system, setting, rate, count)
+    return summed_up(rate, base, run(workload, system, setting, rate, count))
+
+
+def summed_up(rate: float, base: float, served: Sequence[Served]) -> Cell:
+    """A run with that base deadline, in seconds."""
     seconds = np.array([one.seconds for one in served])
     scales = np.array([one.seconds / (one.difficulty * base) for one in served])
     return Cell(
@@ -134,8 +138,3 @@ def sustained(at: Callable[[float], Cell], guess: float) -> tuple[float, list[Ce
         middle = (low * high) ** 0.5
         low, high = (middle, high) if fine(middle) else (low, middle)
     return low, sorted(tried, key=lambda one: one.rate)
-
-
-def tightest(cells: Sequence[Cell]) -> float:
-    """The tightest SLO scale of some runs."""
-    return min(one.scale for one in cells)

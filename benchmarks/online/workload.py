@@ -37,34 +37,44 @@ class Workload(NamedTuple):
 
     Attributes:
         name: What it is called.
-        rows: Questions with samples that have tokens, answers spelled as numbers.
+        rows: Questions with samples that have tokens, answers spelled as numbers unless a model
+            is to answer.
     """
 
     name: str
     rows: tuple[Recorded, ...]
 
-    def draw(self, count: int, seed: int) -> list[Program]:
-        """So many programs, questions with replacement, samples without."""
+    def draw(self, count: int, seed: int, *, live: bool = False) -> list[Program]:
+        """So many programs, questions with replacement, samples without.
+
+        Args:
+            count: How many.
+            seed: Of what is drawn.
+            live: The recorded questions as they are, for a model to answer.
+        """
         rng = random.Random(seed)
         found = []
         for number in range(count):
             row = rng.choice(self.rows)
             right = [bool(sample.correct) for sample in row.samples]
             name = f"{number}/{row.id}"
-            text = f"{name} ".ljust(4 * _PROMPT, ".")
+            text = row.question if live else f"{name} ".ljust(4 * _PROMPT, ".")
             samples = tuple(rng.sample(row.samples, CAP))
             difficulty = 1 if all(right) else 2 if any(right) else 3
             found.append(Program(replace(row, id=name, question=text, samples=samples), difficulty))
         return found
 
 
-def read_workload(name: str, model: str | None = None, most: int | None = None) -> Workload:
+def read_workload(
+    name: str, model: str | None = None, most: int | None = None, *, live: bool = False
+) -> Workload:
     """A bundled recording by its name, or a file.
 
     Args:
         name: Such as "abacus-test.direct", or a path.
         model: Keep rows of models whose name contains this.
-        most: Leave out samples that are longer, in tokens.
+        most: Leave out questions with samples that are longer, in tokens.
+        live: Whether a model is to answer: then the gold answers stay.
 
     Raises:
         InputError: No question has enough samples.
@@ -73,7 +83,7 @@ def read_workload(name: str, model: str | None = None, most: int | None = None) 
     bundled = kind in RECORDED.get(dataset, ())
     rows = read_recording(recording_path(dataset, kind) if bundled else Path(name))
     kept = tuple(
-        _by_number(row)
+        row if live else _by_number(row)
         for row in rows
         if (model is None or model in row.model) and _usable(row.samples, most)
     )
