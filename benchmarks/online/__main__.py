@@ -7,8 +7,8 @@ Each program is a live self-consistency graph, at most 20 branches, answered out
 the simulated engine. Its deadline is 1, 2 or 3 times the base by its difficulty (all samples right,
 some, none); the base is `--slack` times the mean latency of one program alone with the even budget.
 "rate" is the highest at which 90 % end in time; "scale" is by how much deadlines could be tightened
-(< 1) or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are against
-plain vLLM.
+(< 1) or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are
+against plain vLLM.
 
 With `--engine MODEL` the model itself answers, on vLLM in this process, at given rates.
 """
