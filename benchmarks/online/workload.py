@@ -94,7 +94,8 @@ def read_workload(
 
 
 def _usable(samples: Sequence[Sample], most: int | None) -> bool:
-    known = [s for s in samples if s.tokens and s.correct is not None]
+    # A sample without an answer has no verdict, and is not right.
+    known = [s for s in samples if s.tokens and (s.correct is not None or s.answer is None)]
     fits = most is None or all((s.tokens or 0) <= most for s in known)
     return len(known) == len(samples) >= CAP and fits
 
@@ -109,5 +110,5 @@ def _by_number(row: Recorded) -> Recorded:
         if answer is not None:
             answer = numbers.setdefault(answer, str(len(numbers) + 1))
             gold = answer if sample.correct else gold
-        samples.append(Sample(answer, sample.tokens, correct=sample.correct))
+        samples.append(Sample(answer, sample.tokens, correct=bool(sample.correct)))
     return replace(row, samples=tuple(samples), gold=gold)
