@@ -56,27 +56,30 @@ def rows(kind: str, window: int, shuffles: int) -> list[dict[str, Any]]:
         task = progress.add_task("replaying", total=2 + len(SIGNALS[kind]))
         for name in ("beta", "certaindex-every:every=1"):
             rules = {key: rule for key, (_, rule) in candidates_of(read_policy(name)).items()}
-            found.append(_row(name, test, rules, window, shuffles))
+            found.append({"rule": name, **cheapest(test, rules, window, shuffles)})
             progress.advance(task)
         for kinds in SIGNALS[kind]:
             base = fit_value(fit, kinds, shuffles=3)
             swept = candidates_of(base, SWEEPS["value"].parameter, PRICES)
             rules = {key: rule for key, (_, rule) in swept.items()}
-            found.append(_row(f"value: {', '.join(kinds)}", test, rules, window, shuffles))
+            found.append(
+                {"rule": f"value: {', '.join(kinds)}", **cheapest(test, rules, window, shuffles)}
+            )
             progress.advance(task)
     return found
 
 
-def _row(
-    name: str, recorded: Sequence[Recorded], rules: dict[str, Rule], window: int, shuffles: int
-) -> dict[str, Any]:
+def cheapest(
+    recorded: Sequence[Recorded], rules: dict[str, Rule], window: int, shuffles: int
+) -> dict[str, str]:
+    """The smallest share of the full budget's tokens at which a rule loses so many points."""
     arms = study(recorded, rules, windows=[window], shuffles=shuffles).rows()[1:]
-    cheapest: dict[str, Any] = {}
+    found: dict[str, str] = {}
     for bound in BOUNDS:
         fine = [arm for arm in arms if 100 * (arm["difference"] or 0.0) >= -bound - 1e-9]
         best = min((arm["spent"] for arm in fine), default=None)
-        cheapest[f"-{bound:g}"] = "" if best is None else f"{100 * best:.1f}"
-    return {"rule": name, **cheapest}
+        found[f"-{bound:g}"] = "" if best is None else f"{100 * best:.1f}"
+    return found
 
 
 def main() -> None:

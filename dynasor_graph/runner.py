@@ -23,7 +23,7 @@ from dynasor_graph.errors import (
     explain,
 )
 from dynasor_graph.executor import Context, Judged
-from dynasor_graph.named import named, scheduled, with_reward
+from dynasor_graph.naming import named, scheduled, with_reward
 from dynasor_graph.policies import Pacing
 from dynasor_graph.questions import Question
 from dynasor_graph.results import Result

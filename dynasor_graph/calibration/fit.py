@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from dynasor_graph.replay import Ballot, Decider, replay_votes
 from dynasor_graph.replay.study import check_signals, checked_cap, orders
 from dynasor_graph.replay.votes import Seen
 
-__all__ = ["fit_value"]
+__all__ = ["ages", "fit_value"]
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +31,10 @@ _DOUBT: Final = 0.1
 """Programs that have gained, in every cell beside those that were seen: none is hopeless for sure."""
 _PRICES: Final = np.geomspace(1e-5, 10, 72)
 """Gains per 1,000 tokens that backward induction tells apart."""
+_LATE: Final = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
+"""Lengths over the mean at which a branch may be ended."""
+_ENOUGH: Final = 200
+"""Fewest samples that are longer, to say anything of them."""
 _SMOOTH: Final = 2.0
 """Programs' worth of the average that its cells start from."""
 
@@ -98,6 +103,7 @@ def fit_value(
         weights=tuple(weights.tolist()),
         edges=tuple(edges.tolist()),
         worth=tuple(map(tuple, worth.tolist())),
+        ages=ages(ballots, goal),
         spends=tuple(_spends(worth, cell, paths.tokens)),
     )
 
@@ -211,6 +217,34 @@ def _solved(cell: NDArray[np.int64], paths: _Paths) -> Floats:
             worth[n] = np.where(going_on > stop[n], price, worth[n])
             value = np.maximum(going_on, stop[n])
     return worth
+
+
+def ages(ballots: Sequence[Ballot], goal: Goal = "right") -> tuple[tuple[float, float], ...]:
+    """How a branch's worth changes as it gets long: lengths over its question's mean, and factors.
+
+    A factor is the chance of a branch that has come so far to be good for each further token, over that
+    of a new branch. Lengths that few samples reach are left out; so are all, if none makes it worse.
+    """
+    tokens = [np.array(ballot.tokens, dtype=float) for ballot in ballots]
+    age = np.concatenate([one / max(1.0, one.mean()) for one in tokens])
+    good = np.array([fine for ballot in ballots for fine in _good(ballot, goal)], dtype=float)
+    found: list[tuple[float, float]] = []
+    for at in _LATE:
+        late = age > at
+        if late.sum() < _ENOUGH or not good.any():
+            break
+        factor = good[late].mean() / good.mean() / (age[late] - at).mean()
+        found.append((at, round(float(factor), 4)))
+    return tuple(found) if any(factor < 1 for _, factor in found) else ()
+
+
+def _good(ballot: Ballot, goal: Goal) -> list[bool]:
+    """Which samples are right, or say what most of them say."""
+    if goal == "right":
+        return [number >= 0 and (ballot.right or ())[number] for number in ballot.classes]
+    counts = Counter(number for number in ballot.classes if number >= 0)
+    leader = max(counts, key=counts.__getitem__, default=-1)
+    return [number >= 0 and number == leader for number in ballot.classes]
 
 
 def _spends(

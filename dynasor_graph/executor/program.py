@@ -57,6 +57,7 @@ class Program(Generic[C]):
         bar: The least group confidence that a running branch must keep; None for none.
         wants_groups: Whether the confidence of its tokens is measured.
         clock: Seconds of the event loop's time.
+        limit: Tokens after which the next branch is not worth finishing; None for no limit.
         stop_reason: Set as soon as the program is to end, and never changed after.
     """
 
@@ -81,6 +82,7 @@ class Program(Generic[C]):
         self.stop_reason: StopReason | None = None
         self.certaindex = state["certaindex"]
         self.bar: float | None = None
+        self.limit: int | None = None
         self.in_flight = InFlight(engine)
         self.tasks = BranchTasks()
         self.shadows = Shadows(settings, tally, state.get("shadowed", ()), self.emit)
@@ -270,7 +272,8 @@ class Program(Generic[C]):
         self.certaindex = certaindex
         if self.in_flight.stopped:
             return
-        self.decision, self.bar = self._rule.decide(progress), self._rule.bar(progress)
+        self.decision = self._rule.decide(progress)
+        self.bar, self.limit = self._rule.bar(progress), self._rule.branch_tokens(progress)
         self.tell(expected_remaining(self._rule, progress, self.decision), progress.mean_tokens)
         self.emit("decision", **self.decision.to_json(), knob=progress.knob, tokens=progress.tokens)
         self.shadows.ask(progress, probed)

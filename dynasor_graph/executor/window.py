@@ -57,7 +57,8 @@ class Window(Rolling[Branch]):
 
     def want(self) -> tuple[int, int]:
         """A whole branch; as short a one as they have been on average is of use."""
-        return self._tokens, min(self._tokens, max(1, round(self.p.tally.mean_tokens)))
+        most = min(self._tokens, self.p.limit or self._tokens)
+        return most, min(most, max(1, round(self.p.tally.mean_tokens)))
 
     async def observe(self, index: int, grant: Grant, result: Branch) -> None:
         """Count a branch that has ended, and ask the policy."""

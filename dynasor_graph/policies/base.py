@@ -178,6 +178,13 @@ class Rule(BaseModel):
         """
         return None
 
+    def branch_tokens(self, progress: Progress, /) -> int | None:
+        """Tokens after which the next branch is not worth finishing, >= 1; None for no limit.
+
+        Asked with each verdict, where branches are whole answers; a longer one is ended, without one.
+        """
+        return None
+
     def decide(self, progress: Progress, /) -> Decision:
         """The verdict on this progress."""
         raise TypeError(f"{type(self).__name__} does not say how to decide")

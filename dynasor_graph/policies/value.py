@@ -139,6 +139,11 @@ class Value(Rule):
     worth: tuple[tuple[float, ...], ...] = Field(
         min_length=1, description="gain per 1,000 tokens: a row a branch, a column a probability"
     )
+    ages: tuple[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]], ...] = Field(
+        (),
+        description="pairs: length of a branch over the program's mean, and what its further tokens "
+        "gain over those of a new branch",
+    )
     spends: tuple[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]], ...] = Field(
         (), description="pairs: price, mean tokens of a program at it; prices grow, tokens fall"
     )
@@ -185,6 +190,16 @@ class Value(Rule):
         found = signals(progress, leader_of(progress, self.vote), self.kinds)
         z = self.bias + math.fsum(w * x for w, x in zip(self.weights, found, strict=True))
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, z))))
+
+    def branch_tokens(self, progress: Progress, /) -> int | None:
+        """Where a new branch is worth more for each token than to go on with one that is so late.
+
+        Lengths may have long tails: who is late has most of the way before him, and is seldom right.
+        """
+        late = next((age for age, factor in self.ages if factor < 1), None)
+        if late is None or not progress.lengths:
+            return None
+        return max(1, math.ceil(late * sum(progress.lengths) / len(progress.lengths)))
 
     def decide(self, progress: Progress, /) -> Decision:
         """At each branch that has ended, from the first on; beyond the table's end it stops."""

@@ -113,6 +113,7 @@ class Decider:
     def __init__(self, policy: Rule, cap: int) -> None:
         self.policy, self.cap = policy, cap
         self._reads = policy.reads()
+        self._limits = type(policy).branch_tokens is not Rule.branch_tokens
         self._by_votes: dict[tuple[int, tuple[int, ...]], Decision] | None = (
             {} if self._reads <= {"votes"} else None
         )
@@ -133,6 +134,10 @@ class Decider:
         reads = "groups" in self._reads
         return self.policy.bar(self.progress(seen)) if reads else None
 
+    def limit(self, seen: Seen) -> int | None:
+        """Tokens after which the next branch is not worth finishing; None for no limit."""
+        return self.policy.branch_tokens(self.progress(seen)) if self._limits else None
+
     def progress(self, seen: Seen, votes: tuple[int, ...] | None = None) -> Progress:
         """What a policy is told of it."""
         if votes is None:
@@ -143,8 +148,8 @@ class Decider:
             cap=self.cap,
             votes=votes,
             empty=seen.empty,
-            order=tuple(None if (c := ballot.classes[i]) < 0 else c for i in seen.order),
-            lengths=tuple(ballot.tokens[i] for i in seen.order),
+            order=tuple(None if number < 0 else number for number in seen.classes),
+            lengths=tuple(seen.lengths),
             logprobs=tuple(ballot.logprobs[i] for i in seen.order) if ballot.logprobs else (),
             rewards=tuple(ballot.rewards[i] for i in seen.order) if ballot.rewards else (),
             groups=tuple(sure[i].least for i in seen.order) if (sure := ballot.confidences) else (),
@@ -156,18 +161,24 @@ class Decider:
 class Seen:
     """The branches of one program that have finished: as `Tally`, over samples."""
 
-    __slots__ = ("ballot", "counts", "empty", "order", "tokens")
+    __slots__ = ("ballot", "classes", "counts", "empty", "lengths", "order", "tokens")
 
     def __init__(self, ballot: Ballot) -> None:
         self.ballot = ballot
         self.counts: dict[int, int] = {}  # in the order in which classes were first seen
         self.empty = self.tokens = 0
-        self.order: list[int] = []
+        self.order: list[int] = []  # samples
+        self.classes: list[int] = []  # of their answers
+        self.lengths: list[int] = []
 
-    def add(self, sample: int) -> None:
+    def add(self, sample: int, cut: int | None = None) -> None:
+        """A branch has ended; after `cut` tokens and without an answer, if that is given."""
+        number = self.ballot.classes[sample] if cut is None else -1
+        tokens = self.ballot.tokens[sample] if cut is None else cut
         self.order.append(sample)
-        self.tokens += self.ballot.tokens[sample]
-        number = self.ballot.classes[sample]
+        self.classes.append(number)
+        self.lengths.append(tokens)
+        self.tokens += tokens
         if number < 0:
             self.empty += 1
         else:
@@ -194,7 +205,7 @@ def replay_votes(
     seen = Seen(ballot)
     most = decider.cap
     running: list[_Running] = []
-    decision, bar = decider.decide(seen), decider.bar(seen)
+    decision, bar, limit = decider.decide(seen), decider.bar(seen), decider.limit(seen)
     now = launched = wasted = 0
     certain = decision.verdict == "terminate"
     while not certain:
@@ -203,23 +214,24 @@ def replay_votes(
             and decision.verdict == "continue"
             and launched < min(most, decision.width)
         ):
-            length, whole = _length(ballot, order[launched], bar)
-            heappush(running, _Running(now + length, launched, now, whole))
+            length, fate = _length(ballot, order[launched], bar, limit)
+            heappush(running, _Running(now + length, launched, now, fate))
             launched += 1
         if not running:
             if decision.verdict == "branch" and launched < most:
                 decision = _opened(decider.decide(seen))  # the round that it asked for
                 continue
             break
-        now, number, began, whole = heappop(running)
-        if not whole:
+        now, number, began, fate = heappop(running)
+        if fate == "falls":
             wasted += now - began
             continue
-        seen.add(order[number])
-        decision, bar = decider.decide(seen), decider.bar(seen)
+        seen.add(order[number], now - began if fate == "late" else None)
+        decision, bar, limit = decider.decide(seen), decider.bar(seen), decider.limit(seen)
         certain = decision.verdict == "terminate"
-    while running and running[0].end == now and running[0].whole:
-        seen.add(order[heappop(running).number])  # ended in the same moment: it votes
+    while running and running[0].end == now and running[0].fate != "falls":
+        _, number, began, fate = heappop(running)  # ended in the same moment: it votes
+        seen.add(order[number], now - began if fate == "late" else None)
     wasted += sum(min(one.end, now) - one.began for one in running)
     answer = _winner(seen, vote, bar)
     return Outcome(answer, seen.tokens + wasted, wasted, len(seen.order), now, certain)
@@ -229,15 +241,21 @@ class _Running(NamedTuple):
     end: int
     number: int
     began: int
-    whole: bool
-    """Whether it comes to its end, or falls below the policy's bar on the way."""
+    fate: Fate
 
 
-def _length(ballot: Ballot, sample: int, bar: float | None) -> tuple[int, bool]:
-    """Tokens that a branch makes, and whether that is all of it."""
+Fate = Literal["ends", "falls", "late"]
+"""A branch comes to its end, falls below the policy's bar, or is not worth its further tokens."""
+
+
+def _length(ballot: Ballot, sample: int, bar: float | None, limit: int | None) -> tuple[int, Fate]:
+    """Tokens that a branch makes, and why no more."""
     tokens = ballot.tokens[sample]
+    most = tokens if limit is None else min(tokens, limit)
     cut = cut_at(ballot.confidences[sample].falls, bar) if bar is not None else None
-    return (tokens, True) if cut is None or cut >= tokens else (cut, False)
+    if cut is not None and cut < most:
+        return cut, "falls"
+    return most, "late" if most < tokens else "ends"
 
 
 def _opened(decision: Decision) -> Decision:
@@ -252,7 +270,7 @@ def _winner(seen: Seen, vote: Vote, bar: float | None) -> int:
     if vote == "majority" and bar is None:
         return max(seen.counts, key=seen.counts.__getitem__)  # of equals the first
     ballot = seen.ballot
-    voters = [i for i in seen.order if ballot.classes[i] >= 0]
+    voters = [i for i, number in zip(seen.order, seen.classes, strict=True) if number >= 0]
     if vote == "best":
         return ballot.classes[max(voters, key=lambda i: ballot.rewards[i])]
     if vote in GROUP_VOTES:

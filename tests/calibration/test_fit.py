@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from dynasor_graph.calibration import fit_value
+from dynasor_graph.calibration.fit import ages
 from dynasor_graph.errors import ConfigError, InputError
 from dynasor_graph.policies import Progress, Value, read_policy
 from dynasor_graph.policies.value import SIGNALS
 from dynasor_graph.recordings import Recorded, Sample
-from dynasor_graph.replay import study
+from dynasor_graph.replay import Ballot, study
 
 SAMPLES = 8
 
@@ -197,3 +198,50 @@ def test_what_it_cannot_be_fitted_on_is_said(
 
 def test_twenty_questions_are_enough() -> None:
     assert len(fit_value(LEARNT[:20], ("votes",), shuffles=1).worth) == SAMPLES
+
+
+# Late branches ---------------------------------------------------------------------------------
+
+
+def late_ballots(right_when_late: float) -> list[Ballot]:
+    """1,000 samples: nine of ten take 100 tokens and are right, one takes 1,000."""
+    rights = [i < 10 * right_when_late for i in range(10)]
+    return [
+        Ballot.of(
+            Recorded(
+                f"q{i}",
+                (
+                    *(Sample("A", 100, correct=True) for _ in range(9)),
+                    Sample("A" if rights[i % 10] else "B", 1000, correct=rights[i % 10]),
+                ),
+            )
+        )
+        for i in range(300)
+    ]
+
+
+def test_a_branch_that_runs_away_is_worth_less_and_less() -> None:
+    # Of the mean of 190 tokens a long sample has 5.26; it is right half as often.
+    found = ages(late_ballots(right_when_late=0.5))
+    assert [at for at, _ in found] == [1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0]
+    for at, factor in found:
+        assert factor == pytest.approx(0.5 / 0.95 / (1000 / 190 - at), abs=1e-3)
+
+
+def test_where_no_late_branch_is_worse_than_a_new_one_no_ages_are_kept() -> None:
+    rows = [
+        Ballot.of(
+            Recorded("q", tuple(Sample("A", tokens, correct=True) for tokens in (90, 100, 110)))
+        )
+        for _ in range(300)
+    ]
+    assert ages(rows) == ()
+
+
+def test_lengths_that_few_samples_reach_say_nothing() -> None:
+    assert ages(late_ballots(right_when_late=0.5)[:199]) == ()
+
+
+def test_without_gold_late_branches_agree_or_not() -> None:
+    found = ages(late_ballots(right_when_late=0.0), "same")
+    assert {factor for _, factor in found} == {0.0}

@@ -313,3 +313,27 @@ def test_it_survives_json_and_a_file(tmp_path: Path) -> None:
     assert read_policy(rule.model_dump_json()) == rule
     assert read_policy(str(path)) == rule
     assert read_policy(rule.model_dump()).decide(VOTED) == rule.decide(VOTED)
+
+
+# --- ending a branch
+
+
+AGES = ((1.0, 1.5), (1.5, 0.9), (2.0, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "ages", "tokens"),
+    [
+        pytest.param((), AGES, None, id="nothing is known yet"),
+        pytest.param((100,), (), None, id="no ages were fitted"),
+        pytest.param((100,), AGES, 150, id="from 1.5 means on a new branch is better"),
+        pytest.param((100, 201), AGES, 226, id="of the mean, rounded up"),
+        pytest.param((100,), ((1.0, 1.5), (2.0, 1.0)), None, id="never worse than a new one"),
+        pytest.param((0,), AGES, 1, id="at least a token"),
+    ],
+)
+def test_where_a_new_branch_is_better_than_a_late_one(
+    lengths: tuple[int, ...], ages: tuple[tuple[float, float], ...], tokens: int | None
+) -> None:
+    progress = Progress(knob=len(lengths), cap=9, lengths=lengths)
+    assert value(ages=ages).branch_tokens(progress) == tokens

@@ -11,13 +11,25 @@ from hypothesis import given, settings, strategies as st
 import dynasor_graph as dg
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.errors import InputError
-from dynasor_graph.policies import Beta, Fixed, read_policy
+from dynasor_graph.policies import Beta, Fixed, Value, read_policy
 from dynasor_graph.recordings import Recorded, Sample
 from dynasor_graph.replay import Ballot, Decider, Outcome, ReplayEngine, Vote, replay_votes
 from dynasor_graph.results import Result
 from dynasor_graph.runner import solve
 
+ENDS_LATE = Value(
+    price=0.1,
+    kinds=("votes",),
+    bias=0.0,
+    weights=(0.0,) * 6,
+    edges=(),
+    worth=((2.0,), (1.0,), (0.5,), (0.4,), (0.3,), (0.2,), (0.15,), (0.0,)),
+    ages=((1.0, 0.9), (1.5, 0.3)),
+)
+"""Ends branches above their program's mean: the answers so late are never known."""
+
 POLICIES = [
+    ENDS_LATE.model_dump_json(),
     "fixed",
     "beta",
     "beta:confidence=0.8",
@@ -120,6 +132,14 @@ def test_what_runs_at_the_verdict_is_charged_as_far_as_it_came() -> None:
     one = ballot(0, 0, 0, 0, 1, tokens=(10, 10, 10, 15, 100))
     found = replayed(one, Beta(), window=5)
     assert found == Outcome(answer=0, tokens=60, wasted=15, finished=4, latency=15, certain=True)
+
+
+def test_a_late_branch_is_ended_and_counts_as_one_without_an_answer() -> None:
+    # The first takes 10 tokens, so the second may; it would have taken 90.
+    one = ballot(0, 1, 1, tokens=(10, 90, 10))
+    found = replayed(one, ENDS_LATE)
+    # Of 0 and 1 with a vote each the earlier seen wins, as everywhere.
+    assert found == Outcome(answer=0, tokens=30, wasted=0, finished=3, latency=30, certain=False)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Named: what is given as an object has a name for as long as it is used, and a scheduler if wanted."""
+"""Naming: what is given as an object has a name for as long as it is used, and a scheduler if wanted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from dynasor_graph.engine import FakeEngine, engine_named, forget, register
 from dynasor_graph.errors import ConfigError
-from dynasor_graph.named import named, scheduled, with_reward
+from dynasor_graph.naming import named, scheduled, with_reward
 from dynasor_graph.reward import FunctionReward, reward_named
 from dynasor_graph.scheduler import Scheduled, ShortestFirst
 

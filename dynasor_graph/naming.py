@@ -1,4 +1,4 @@
-"""Named: engines and rewards that are given as objects, under a name for as long as they are used."""
+"""Naming: engines and rewards that are given as objects, under a name for as long as they are used."""
 
 from __future__ import annotations
 
