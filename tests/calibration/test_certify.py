@@ -20,6 +20,7 @@ from dynasor_graph.calibration import (
     losses,
     split,
 )
+from dynasor_graph.confidence import Confidence
 from dynasor_graph.errors import ConfigError, InputError
 from dynasor_graph.policies import RULES, Beta, Even, Fixed, Rule, Value, read_policy
 from dynasor_graph.recordings import Probed, Recorded, Sample
@@ -163,15 +164,20 @@ def test_a_sweep_is_of_a_rule_that_is_there_and_each_value_is_one_of_its(name: s
             assert read_policy(written) == rule, "what is shown can be written"
 
 
+def _sample(answer: str, rng: np.random.Generator) -> Sample:
+    """Ten tokens; after half of them it is as unsure as it ever gets, and surer if it is right."""
+    least = float(rng.uniform(1, 10)) + 2 * (answer == "A")
+    confidence = Confidence(least + 1, least + 1, least, least, ((5, least),))
+    return Sample(answer, 10, answer == "A", confidence=confidence)
+
+
 def test_each_sweep_goes_from_careful_to_daring() -> None:
     rng = np.random.default_rng(0)
     votes, thoughts = [], []
     for i in range(15):
         chance = (0.5, 0.7, 0.9)[i % 3]
         answers = ["A" if rng.random() < chance else rng.choice(["B", "C"]) for _ in range(40)]
-        votes.append(
-            Recorded(f"q{i}", tuple(Sample(answer, 10, answer == "A") for answer in answers))
-        )
+        votes.append(Recorded(f"q{i}", tuple(_sample(answer, rng) for answer in answers)))
         probes = [
             Probed(64 * (k + 1), answer, round(float(rng.beta(9, 1)), 4))
             for k, answer in enumerate(answers)
