@@ -54,7 +54,8 @@ async def sample_branch(
         text=whole.text if finished else "",
         tokens=whole.tokens,
         finish=whole.finish_reason,
-        logprob=None if whole.logprob is None else whole.logprob / max(1, whole.tokens),
+        # Rounded, so that equal means stay equal: a vote by confidence may hang on a tie.
+        logprob=None if whole.logprob is None else round(whole.logprob / max(1, whole.tokens), 9),
         seconds=p.clock() - started,
         queued=round(whole.queued, 6),
         usage=usage.lines(),
