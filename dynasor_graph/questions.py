@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from dynasor_graph.errors import InputError
+from dynasor_graph.types import Message, last_asked
 
 __all__ = ["Question", "read_questions"]
 
@@ -24,11 +26,22 @@ class Question:
         id: Names the program in results and traces; unique in a run.
         text: What is asked.
         gold: The right answer, where it is known.
+        chat: The messages that ask it, where it is a part of a conversation; else its text alone does.
     """
 
     id: str
     text: str
     gold: str | None = None
+    chat: tuple[Message, ...] = ()
+
+    @classmethod
+    def of(cls, chat: Sequence[Message], *, name: str, gold: str | None = None) -> Self:
+        """The question that a conversation ends with.
+
+        Raises:
+            InputError: No user has asked anything in it.
+        """
+        return cls(id=name, text=last_asked(chat), gold=gold, chat=tuple(chat))
 
     def __post_init__(self) -> None:
         if not self.text.strip():

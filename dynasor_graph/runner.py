@@ -121,7 +121,7 @@ async def _run_one(
     state: JSON = {}
     graph = algorithm.compile()
     run = graph.astream(
-        {"question": question.text, "program": question.id},
+        {"question": list(question.chat) or question.text, "program": question.id},
         context=context,
         stream_mode=["custom", "values"],
     )

@@ -2,7 +2,7 @@
 
 The first line says `{"event": "trace", "schema": 1}`. Then come, interleaved as they happened, for
 each program: `program` (question and settings), `branch`, `step`, `probe`, `decision`, `shadow`,
-`answer`, `result`.
+`answer`, `result`; and `text`, pieces of the branch that is shown, if `stream_tokens` asks for them.
 Every line but the first names its program, and `t`, the seconds since that program began.
 """
 

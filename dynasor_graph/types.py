@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -19,6 +20,7 @@ __all__ = [
     "Sampling",
     "StopReason",
     "Verdict",
+    "last_asked",
 ]
 
 Verdict = Literal["branch", "continue", "terminate"]
@@ -29,10 +31,18 @@ FinishReason = Literal["stop", "length", "terminated"]
 
 
 class Message(TypedDict):
-    """One chat message."""
+    """One chat message, as OpenAI's API has it; what calls tools, and what they said, too."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: NotRequired[list[JSON]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
+
+
+def last_asked(chat: Sequence[Message]) -> str:
+    """The text of the last message that a user wrote; "" if there is none."""
+    return next((one["content"] for one in reversed(chat) if one["role"] == "user"), "")
 
 
 class StopReason(StrEnum):

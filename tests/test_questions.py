@@ -10,6 +10,7 @@ import pytest
 
 from dynasor_graph.errors import InputError
 from dynasor_graph.questions import Question, read_questions
+from dynasor_graph.types import Message
 
 
 def written(tmp_path: Path, *rows: object, encoding: str = "utf-8") -> Path:
@@ -140,3 +141,19 @@ def test_a_file_of_broken_lines_shows_the_first_three(tmp_path: Path):
 def test_a_question_of_your_own_may_not_be_empty_either():
     with pytest.raises(InputError, match="question 'q7' is empty"):
         Question(id="q7", text="\n ")
+
+
+def test_a_conversation_asks_what_its_user_said_last() -> None:
+    chat: list[Message] = [
+        {"role": "user", "content": "6 * 7?"},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "times"}}]},
+        {"role": "tool", "content": "42"},
+    ]
+    question = Question.of(chat, name="q", gold="42")
+    assert (question.id, question.text, question.gold) == ("q", "6 * 7?", "42")
+    assert question.chat == tuple(chat)
+
+
+def test_a_conversation_in_which_nobody_asks_is_refused() -> None:
+    with pytest.raises(InputError, match="'q' is empty"):
+        Question.of([{"role": "system", "content": "Be brief."}], name="q")

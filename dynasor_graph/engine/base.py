@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Protocol, Self, runtime_checkable
 
 from dynasor_graph.errors import EngineError, PromptTooLong
-from dynasor_graph.types import Completion, Delta, Load, Message, Request
+from dynasor_graph.types import JSON, Completion, Delta, Load, Message, Request
 
 __all__ = ["Engine", "check_fits", "complete"]
 
@@ -52,8 +52,20 @@ class Engine(Protocol):
         """Token ids of plain text: no special tokens added."""
         ...
 
-    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
-        """Token ids of a chat up to where the assistant speaks, by the model's chat template."""
+    async def render(
+        self, messages: Sequence[Message], *, thinking: bool = False, tools: Sequence[JSON] = ()
+    ) -> list[int]:
+        """Token ids of a chat up to where the assistant speaks, by the model's chat template.
+
+        Args:
+            messages: The chat.
+            thinking: Ask the template for its thinking mode.
+            tools: Functions that the model may call, as OpenAI's API describes them.
+
+        Raises:
+            ConfigError: There is no template, or it has no place for tools.
+            InputError: The template refuses the chat.
+        """
         ...
 
     async def decode(self, token_ids: Sequence[int]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import codecs
 import itertools
+import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Self
 
 from dynasor_graph.engine.base import check_fits
 from dynasor_graph.errors import EngineDied, EngineError
-from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
+from dynasor_graph.types import JSON, Delta, FinishReason, Load, Message, Request
 
 __all__ = ["FakeEngine"]
 
@@ -87,9 +88,13 @@ class FakeEngine:
         """The text of the bytes."""
         return bytes(t for t in token_ids if t < END).decode(errors="replace")
 
-    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
-        """One line for each message: `user: ...`, then `assistant: `."""
+    async def render(
+        self, messages: Sequence[Message], *, thinking: bool = False, tools: Sequence[JSON] = ()
+    ) -> list[int]:
+        """One line for each message: `user: ...`, then `assistant: `; before all, one for the tools."""
         lines = [f"{message['role']}: {message['content']}\n" for message in messages]
+        if tools:
+            lines.insert(0, f"tools: {json.dumps(list(tools))}\n")
         return await self.encode("".join(lines) + "assistant: " + ("<think>\n" if thinking else ""))
 
     async def load(self) -> Load:

@@ -13,6 +13,7 @@ from dynasor_graph.confidence import token_confidence
 from dynasor_graph.engine.base import check_fits
 from dynasor_graph.engine.http import Server
 from dynasor_graph.engine.mailbox import Mailbox
+from dynasor_graph.engine.template import apply_template
 from dynasor_graph.errors import (
     ConfigError,
     EngineDied,
@@ -20,7 +21,7 @@ from dynasor_graph.errors import (
     EngineRefused,
     NotInstalled,
 )
-from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
+from dynasor_graph.types import JSON, Delta, FinishReason, Load, Message, Request
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -205,22 +206,28 @@ class OpenAIEngine:
         body = {"model": self.model, "tokens": list(token_ids)}
         return str((await self._call("/detokenize", body))["prompt"])
 
-    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+    async def render(
+        self, messages: Sequence[Message], *, thinking: bool = False, tools: Sequence[JSON] = ()
+    ) -> list[int]:
         """Token ids of a chat, by the model's template."""
         if self._tokenizer is not None:
-            text = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                tokenize=False,
+            text = apply_template(
+                self._tokenizer,
+                self.model,
+                messages,
+                tools,
                 add_generation_prompt=True,
                 enable_thinking=thinking,
             )
-            return await self.encode(str(text))
-        body = {
+            return await self.encode(text)
+        body: JSON = {
             "model": self.model,
             "messages": list(messages),
             "add_generation_prompt": True,
             "chat_template_kwargs": {"enable_thinking": thinking},
         }
+        if tools:
+            body["tools"] = list(tools)
         return list((await self._call("/tokenize", body))["tokens"])
 
     async def load(self) -> Load:

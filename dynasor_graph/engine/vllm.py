@@ -13,7 +13,7 @@ from dynasor_graph.engine.base import check_fits
 from dynasor_graph.engine.mailbox import Mailbox
 from dynasor_graph.engine.vllm_host import FAST_START, VllmHost
 from dynasor_graph.errors import EngineDied, EngineError
-from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
+from dynasor_graph.types import JSON, Delta, FinishReason, Load, Message, Request
 
 __all__ = ["FAST_START", "VllmEngine"]
 
@@ -141,10 +141,12 @@ class VllmEngine(VllmHost):
         """Text of token ids."""
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
-    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+    async def render(
+        self, messages: Sequence[Message], *, thinking: bool = False, tools: Sequence[JSON] = ()
+    ) -> list[int]:
         """Token ids of a chat, by the model's template; `thinking` is its `enable_thinking`."""
         return await self.encode(
-            self._template(messages, add_generation_prompt=True, enable_thinking=thinking)
+            self._template(messages, tools, add_generation_prompt=True, enable_thinking=thinking)
         )
 
     async def load(self) -> Load:

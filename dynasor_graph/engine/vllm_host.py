@@ -18,14 +18,14 @@ from typing import Any, Self
 
 from dynasor_graph.abacus import BUNDLED
 from dynasor_graph.engine.own_loop import OwnLoop
+from dynasor_graph.engine.template import apply_template
 from dynasor_graph.errors import (
-    ConfigError,
     DynasorError,
     EngineStartError,
     NotInstalled,
     UnknownName,
 )
-from dynasor_graph.types import Message
+from dynasor_graph.types import JSON, Message
 
 __all__ = ["FAST_START", "VllmHost", "has_gpu"]
 
@@ -189,10 +189,10 @@ class VllmHost:
         """Token ids of plain text."""
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def _template(self, messages: Sequence[Message], **options: Any) -> str:
-        if not getattr(self._tokenizer, "chat_template", None):
-            raise ConfigError(f"model {self.model!r} has no chat template: its folder needs one")
-        return str(self._tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+    def _template(
+        self, messages: Sequence[Message], tools: Sequence[JSON] = (), **options: Any
+    ) -> str:
+        return apply_template(self._tokenizer, self.model, messages, tools, **options)
 
 
 def _find(model: str) -> str:

@@ -21,7 +21,7 @@ from dynasor_graph.confidence import GROUP_VOTES
 from dynasor_graph.engine import DEFAULT
 from dynasor_graph.errors import explain
 from dynasor_graph.policies import Rule, read_policy
-from dynasor_graph.types import Sampling
+from dynasor_graph.types import JSON, Sampling
 
 __all__ = ["Context", "resolve"]
 
@@ -47,9 +47,15 @@ class Context(BaseModel):
     budget: Budget = Budget()
     sampling: Sampling = Sampling()
     system: str | None = Field(None, description="system message before the question")
+    tools: tuple[JSON, ...] = Field((), description="functions that the model may call")
     thinking: bool = Field(False, description="ask the chat template for its thinking mode")
     extract: Extraction = Field("auto", description="where answers stand in a text")
     keep_tokens: bool = Field(False, description="put each branch's token ids into its event")
+    stream_tokens: int = Field(
+        0,
+        ge=0,
+        description="tokens between two pieces of the text that is shown as it grows; 0: none",
+    )
     logprobs: bool = Field(False, description="note each branch's mean log-probability")
     confidences: bool = Field(False, description="note each branch's confidence, as DeepConf")
     group_window: int = Field(2048, ge=1, description="tokens of a group of confidence")

@@ -36,7 +36,7 @@ class InFlight:
             self._requests.discard(request)
 
     async def complete(
-        self, request: Request, enough: Callable[[Delta], bool] | None = None
+        self, request: Request, enough: Callable[[Delta], bool | None] | None = None
     ) -> Completion:
         """Read a request to its end; if the program was stopped before it starts, at once.
 

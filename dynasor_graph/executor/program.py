@@ -27,6 +27,7 @@ from dynasor_graph.executor.expected import expected_remaining
 from dynasor_graph.executor.inflight import InFlight
 from dynasor_graph.executor.sample import CANDIDATES, prompt_usage, sample_branch
 from dynasor_graph.executor.shadow import Shadows
+from dynasor_graph.executor.showing import Showing
 from dynasor_graph.executor.state import Branch, Reasoning
 from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.tasks import BranchTasks
@@ -34,7 +35,7 @@ from dynasor_graph.executor.window import Launch, Window
 from dynasor_graph.policies import Decision, Progress
 from dynasor_graph.reward import Reward
 from dynasor_graph.scheduler import scheduler_of
-from dynasor_graph.types import JSON, Message, Request, StopReason, Verdict
+from dynasor_graph.types import JSON, Message, Request, StopReason, Verdict, last_asked
 
 __all__ = ["Program", "program"]
 
@@ -47,10 +48,13 @@ class Program(Generic[C]):
 
     Attributes:
         settings: The algorithm's context.
+        chat: The messages that ask.
+        question: The text of the last that a user wrote.
         engine: The engine it names.
         ledger: Tokens spent and promised, over all rounds.
         tally: Votes of the finished branches, over all rounds.
         in_flight: Its requests that are running.
+        showing: Which branch is shown as it grows.
         tasks: Its branches as LangGraph tasks.
         shadows: Policies that are asked too, and do not act.
         decision: What the policy said last.
@@ -70,8 +74,10 @@ class Program(Generic[C]):
         emit: Callable[[JSON], None],
     ) -> None:
         self.settings, self.engine, self.tally = settings, engine, tally
-        self.name = state.get("program") or _digest(state["question"])
-        self.question = state["question"]
+        asked = state["question"]
+        self.chat = [Message(role="user", content=asked)] if isinstance(asked, str) else asked
+        self.question = last_asked(self.chat)
+        self.name = state.get("program") or _digest(str(asked))
         self.rounds = state["rounds"]
         self.ledger = Ledger(
             settings.budget.tokens,
@@ -84,6 +90,7 @@ class Program(Generic[C]):
         self.bar: float | None = None
         self.limit: int | None = None
         self.in_flight = InFlight(engine)
+        self.showing = Showing(settings.stream_tokens, self.emit)
         self.tasks = BranchTasks()
         self.shadows = Shadows(settings, tally, state.get("shadowed", ()), self.emit)
         self._emit = emit
@@ -98,10 +105,10 @@ class Program(Generic[C]):
 
     async def prompt(self) -> tuple[int, ...]:
         """The question as token ids, by the model's chat template."""
-        messages: list[Message] = [{"role": "user", "content": self.question}]
-        if self.settings.system:
-            messages.insert(0, {"role": "system", "content": self.settings.system})
-        return tuple(await self.engine.render(messages, thinking=self.settings.thinking))
+        s, chat = self.settings, self.chat
+        if s.system:
+            chat = [Message(role="system", content=s.system), *chat]
+        return tuple(await self.engine.render(chat, thinking=s.thinking, tools=s.tools))
 
     def room(self, prompt: int, reserve: int = 0) -> int:
         """Most tokens a branch may generate after `prompt` tokens, `reserve` kept free after it.
@@ -191,8 +198,9 @@ class Program(Generic[C]):
         grant = grant or self.ledger.reserve(tokens)
         if grant is None:
             return ""
-        request = self.request(prompt, grant.tokens, -1)
-        whole = await self._in_time(asyncio.ensure_future(self.in_flight.complete(request)))
+        request = self.request(prompt, grant.tokens, -1, chunk=self.showing.every)
+        show = self.showing.seen(-1, "answer") if self.showing.every else None
+        whole = await self._in_time(asyncio.ensure_future(self.in_flight.complete(request, show)))
         used = prompt_usage(prompt, whole) + Usage(main=whole.tokens)
         self.ledger.settle(grant, used)
         self.emit("answer", text=whole.text, tokens=whole.tokens, usage=used.lines())

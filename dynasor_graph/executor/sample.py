@@ -37,8 +37,14 @@ async def sample_branch(
     """
     started = p.clock()
     groups = Groups(p.settings.group_window) if p.wants_groups else None
-    request = p.request(prompt, tokens, index, chunk=_CHUNK if groups else 0)
-    whole = await p.in_flight.complete(request, _watch(p, groups) if groups else None)
+    show = p.showing.seen(index) if p.showing.begin(index) else None
+    chunks = [_CHUNK] * bool(groups) + [p.showing.every] * bool(show)
+    request = p.request(prompt, tokens, index, chunk=min(chunks, default=0))
+    watch = _watch(p, groups, show) if chunks else None
+    try:
+        whole = await p.in_flight.complete(request, watch)
+    finally:
+        p.showing.end(index)
     finished = whole.finish_reason != "terminated"
     answer = None
     if finished:
@@ -78,10 +84,16 @@ async def sample_branch(
     return branch
 
 
-def _watch(p: Program[Any], groups: Groups) -> Callable[[Delta], bool]:
+def _watch(
+    p: Program[Any], groups: Groups | None, show: Callable[[Delta], None] | None
+) -> Callable[[Delta], bool]:
     """Takes in a branch's tokens; whether it has lost so much confidence that it is to end."""
 
     def lost(delta: Delta) -> bool:
+        if show is not None:
+            show(delta)
+        if groups is None:
+            return False
         groups.add(delta.confidences)
         return p.bar is not None and groups.lowest < p.bar
 

@@ -9,7 +9,7 @@ from langgraph.types import Overwrite
 from typing_extensions import TypedDict
 
 from dynasor_graph.budget import Usage
-from dynasor_graph.types import JSON, FinishReason, Verdict
+from dynasor_graph.types import JSON, FinishReason, Message, Verdict
 
 __all__ = ["Branch", "Reasoning", "begin", "decide"]
 
@@ -42,12 +42,14 @@ class Branch(TypedDict):
 class Reasoning(TypedDict, total=False):
     """What all algorithms have in common. Give `question`; the rest is written by the nodes.
 
+    `question` is a text, or a chat, the last message of which asks.
+
     `program` names the program in traces and derives its seeds; by default the question does.
     `queued`: seconds that its requests were held back by the scheduler, summed up.
     `shadowed` holds the shadow policies that have said "terminate", as they were written.
     """
 
-    question: str
+    question: str | list[Message]
     program: str
     branches: Annotated[list[Branch], operator.add]
     usage: dict[str, int]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from dynasor_graph.executor.sample import prompt_usage
 from dynasor_graph.executor.state import Branch
 from dynasor_graph.executor.trigger import Trigger
 from dynasor_graph.policies import Probe, Progress
-from dynasor_graph.types import Completion, FinishReason, Request
+from dynasor_graph.types import Completion, Delta, FinishReason, Request
 
 __all__ = ["think"]
 
@@ -81,6 +82,7 @@ class _Chain:
         self.asked: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
         self.running: set[Request] = set()
         self.over = False
+        self.show: Callable[[Delta], None] | None = None
         # The interval counts from the start of the thought, over all rounds.
         every = how.interval
         self.due = max((len(thought.token_ids) // every + 1) * every, how.warm_up) if every else 0
@@ -98,6 +100,8 @@ class _Chain:
             raise ValueError(f"limit {limit} is more than the {self.ledger.limit} tokens granted")
         so_far = self.prompt + tuple(self.before.token_ids)
         chunk = Trigger.chunk if self.trigger else self.how.interval
+        self.show = self.p.showing.seen(index) if self.p.showing.begin(index) else None
+        chunk = min(filter(None, (chunk, self.p.showing.every)), default=0)
         request = self.p.request(so_far, limit, index, chunk=chunk)
         async with asyncio.TaskGroup() as group:
             observer = group.create_task(self._observe_in_order())
@@ -137,6 +141,8 @@ class _Chain:
                     whole.add(delta)
                     self.now.token_ids.extend(delta.token_ids)
                     self.now.text += delta.text
+                    if self.show is not None:
+                        self.show(delta)
                     self.p.in_flight.queued += delta.queued
                     if (cut := await self._cut()) and not self._is_over(delta.finish_reason):
                         self._probe(group, cut)

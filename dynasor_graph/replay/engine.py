@@ -22,7 +22,7 @@ from dynasor_graph.replay.script import (
     text_tokens,
 )
 from dynasor_graph.simulation import Speed
-from dynasor_graph.types import Delta, FinishReason, Load, Message, Request
+from dynasor_graph.types import JSON, Delta, FinishReason, Load, Message, Request
 
 __all__ = ["Order", "ReplayEngine"]
 
@@ -45,7 +45,7 @@ class ReplayEngine:
     what was computed before in whole blocks of a prefix cache that may run full.
 
     `max_tokens` holds: set `sampling.max_tokens` to `longest`, or longer samples are cut. A new
-    run needs a new engine. Sampling parameters and stop texts are passed over.
+    run needs a new engine. Sampling parameters, stop texts and tools are passed over.
 
     Args:
         recorded: Questions with their samples.
@@ -137,7 +137,9 @@ class ReplayEngine:
                 start = at + 1
         return "".join(parts) + text_of(token_ids[start:])
 
-    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+    async def render(
+        self, messages: Sequence[Message], *, thinking: bool = False, tools: Sequence[JSON] = ()
+    ) -> list[int]:
         """One line for each message: `user: ...`, then `assistant: `."""
         return chat(messages, thinking=thinking)
 

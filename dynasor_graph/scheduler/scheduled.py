@@ -16,7 +16,7 @@ from dynasor_graph.scheduler.orders import Order, order_named
 from dynasor_graph.scheduler.prefixes import Prefixes
 from dynasor_graph.scheduler.shares import Shares
 from dynasor_graph.scheduler.turns import Counts, Turn, Turns
-from dynasor_graph.types import Delta, Load, Message, Request
+from dynasor_graph.types import JSON, Delta, Load, Message, Request
 
 __all__ = ["Scheduled"]
 
@@ -294,9 +294,11 @@ class Scheduled:
         """Token ids of plain text."""
         return await self.engine.encode(text)
 
-    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+    async def render(
+        self, messages: Sequence[Message], *, thinking: bool = False, tools: Sequence[JSON] = ()
+    ) -> list[int]:
         """Token ids of a chat."""
-        return await self.engine.render(messages, thinking=thinking)
+        return await self.engine.render(messages, thinking=thinking, tools=tools)
 
     async def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids."""

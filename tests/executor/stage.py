@@ -122,7 +122,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 async def run(
-    algorithm: str, engine: Engine, *, config: Any = None, **settings: Any
+    algorithm: str, engine: Engine, *, config: Any = None, question: Any = "q", **settings: Any
 ) -> tuple[JSON, list[JSON]]:
     """Run one program to its end: the graph's last state, and its events."""
     found = find_algorithm(algorithm)
@@ -130,7 +130,7 @@ async def run(
     events: list[JSON] = []
     with registered(engine) as name:
         parts: Any = found.compile().astream(
-            {"question": "q"},
+            {"question": question},
             config,
             context=found.settings(engine=name, **settings),
             stream_mode=["custom", "values"],

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Self
 
 from dynasor_graph.errors import EngineDied, EngineError
-from dynasor_graph.types import Delta, Load, Message, Request
+from dynasor_graph.types import JSON, Delta, Load, Message, Request
 
 
 class Stay:
@@ -73,7 +73,9 @@ class BatchEngine:
     async def decode(self, token_ids: Sequence[int]) -> str:
         return bytes(token_ids).decode()
 
-    async def render(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
+    async def render(
+        self, messages: Sequence[Message], *, thinking: bool = False, tools: Sequence[JSON] = ()
+    ) -> list[int]:
         return await self.encode("".join(message["content"] for message in messages))
 
     async def load(self) -> Load:
