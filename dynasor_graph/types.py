@@ -75,9 +75,11 @@ class Sampling(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Request:
     """One call to an engine: token ids in, token ids out. Compared by identity.
+
+    Not frozen, which would make it four times as slow to make; but only a scheduler writes to it.
 
     Attributes:
         tokens: The prompt as token ids; text is never re-tokenised on the way.
@@ -86,7 +88,8 @@ class Request:
         stop_token_ids: Tokens that end it; likewise.
         chunk: Tokens between two deltas; 0 gives one delta, at the end: cheapest where nobody
             looks mid-way.
-        priority: Lower goes first, as in vLLM.
+        priority: Lower goes first, as in vLLM. While a scheduler has the request in its engine,
+            its place in line stands here.
         logprobs: Also report the sum of the log-probabilities of the tokens drawn.
         top_logprobs: Also report each token's confidence, over so many of the likeliest candidates
             (see `confidence`); 0 does not, and most engines allow 20.
@@ -108,9 +111,9 @@ class Request:
     program: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Delta:
-    """What an engine generated since the delta before.
+    """What an engine generated since the delta before. It belongs to who reads it.
 
     Attributes:
         token_ids: The new tokens, without the end-of-text token: they can be continued as they are.

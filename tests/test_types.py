@@ -59,11 +59,9 @@ def test_requests_are_told_apart_by_identity():
     assert len({one, other}) == 2
 
 
-@pytest.mark.parametrize("value", [Request(tokens=(1,), max_tokens=1), Delta(), Load()])
-def test_what_is_passed_around_cannot_be_changed(value: Request | Delta | Load):
-    field = dataclasses.fields(value)[0].name
+def test_a_load_is_a_value():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(value, field, 1)
+        Load().running = 1  # type: ignore[misc]
 
 
 deltas = st.lists(

@@ -102,6 +102,7 @@ def _cells(one: Cell) -> dict[str, str]:
         "P99 phi, ms": f"{1000 * one.phi:.2f}",
         "tokens": f"{one.tokens:,.0f}",
         "right, %": f"{100 * one.accuracy:.1f}",
+        "in time and right, %": f"{100 * one.good:.1f}",
     }
 
 

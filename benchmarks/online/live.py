@@ -60,7 +60,9 @@ async def live(
             arrivals(kind, rate, count, seed),
         )
         for name in systems:
-            served = await serve(engine, SYSTEMS[name], programs, times, longest, thinking=thinks)
+            served = await serve(
+                engine, SYSTEMS[name], programs, times, longest, base=base, thinking=thinks
+            )
             found[name].append(summed_up(rate, base, served))
             sys.stderr.write(f"{name} at {rate:g}: {found[name][-1]}\n")
     return base, found

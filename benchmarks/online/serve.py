@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,6 +48,7 @@ async def serve(
     times: Sequence[float],
     longest: int,
     *,
+    base: float = math.inf,
     thinking: bool = False,
 ) -> list[Served]:
     """Send each program at its time, and wait for all.
@@ -57,6 +59,7 @@ async def serve(
         programs: What comes.
         times: When, in seconds from now.
         longest: Most tokens of a branch.
+        base: Seconds from arrival to the deadline of an easy program, for systems that cut.
         thinking: Whether the model is to think first.
     """
     front = engine if system.order is None else Scheduled(engine, system.order)
@@ -71,7 +74,10 @@ async def serve(
             engine="online",
             policy=system.policy,
             branches=CAP,
-            budget={"concurrency": system.window},
+            budget={
+                "concurrency": system.window,
+                "seconds": base * program.difficulty if system.cuts else None,
+            },
             sampling={"max_tokens": longest},
             thinking=thinking,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -57,6 +58,7 @@ class Cell(NamedTuple):
         phi: 99th percentile of the seconds for each output token.
         tokens: Net, mean of a program.
         accuracy: Share that is right.
+        good: Share that is right, and in time.
     """
 
     rate: float
@@ -67,18 +69,24 @@ class Cell(NamedTuple):
     phi: float
     tokens: float
     accuracy: float
+    good: float
 
 
 def run(
-    workload: Workload, system: System, setting: Setting, rate: float, count: int
+    workload: Workload,
+    system: System,
+    setting: Setting,
+    rate: float,
+    count: int,
+    base: float = math.inf,
 ) -> list[Served]:
-    """Serve so many programs at a rate, on the simulated engine."""
+    """Serve so many programs at a rate, on the simulated engine; `base` is the base deadline."""
     programs = workload.draw(count, setting.seed)
     times = arrivals(setting.kind, rate, count, setting.seed)
 
     async def main() -> list[Served]:
         engine = ReplayEngine([program.row for program in programs], machine=setting.speed)
-        return await serve(engine, system, programs, times, engine.longest)
+        return await serve(engine, system, programs, times, engine.longest, base=base)
 
     return run_virtual(main())
 
@@ -95,7 +103,7 @@ def cell(workload: Workload, system: System, setting: Setting, rate: float) -> C
     """One run, summed up."""
     base = deadline(workload, setting)
     count = min(_MOST, max(_FEWEST, round(rate * setting.horizon * base)))
-    return summed_up(rate, base, run(workload, system, setting, rate, count))
+    return summed_up(rate, base, run(workload, system, setting, rate, count, base))
 
 
 def summed_up(rate: float, base: float, served: Sequence[Served]) -> Cell:
@@ -111,6 +119,9 @@ def summed_up(rate: float, base: float, served: Sequence[Served]) -> Cell:
         phi=float(np.quantile([one.phi for one in served], 0.99)),
         tokens=statistics.mean(one.tokens for one in served),
         accuracy=statistics.mean(one.right for one in served),
+        good=statistics.mean(
+            one.right and in_time for one, in_time in zip(served, scales <= 1, strict=True)
+        ),
     )
 
 

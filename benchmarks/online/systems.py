@@ -14,11 +14,13 @@ class System(NamedTuple):
         policy: When a program stops.
         window: Branches of a program in flight.
         order: Of the scheduler; None for the engine alone.
+        cuts: Whether a program ends at its deadline with the best answer it has.
     """
 
     policy: str
     window: int
     order: str | None
+    cuts: bool = False
 
 
 SYSTEMS: dict[str, System] = {
@@ -30,9 +32,12 @@ SYSTEMS: dict[str, System] = {
     "beta + vLLM": System("beta", 8, None),
     "beta + gang": System("beta", 8, "gang"),
     "beta + sjf": System("beta", 8, "sjf"),
+    "as-needed + sjf": System("beta-as-needed", 20, "sjf"),
+    "as-needed + edf": System("beta-as-needed", 20, "edf", cuts=True),
 }
 """The paper's ablation, and the same with the rule that needs the fewest tokens.
 
 "even" is SGLang's and vLLM's case, "program-fifo" Parrot's, "gang" the paper's system without shortest
-job first. Its policy measures once, at five branches; ours is asked at each, with eight in flight.
+job first. Its policy measures once, at five branches; ours is asked at each, with eight in flight,
+or as many as are expected to be needed. The last one knows the deadlines, and keeps them.
 """

@@ -23,7 +23,6 @@ from dynasor_graph.engine import Engine, engine_named
 from dynasor_graph.errors import ConfigError, PromptTooLong
 from dynasor_graph.executor.accounts import account
 from dynasor_graph.executor.context import Context, resolve
-from dynasor_graph.executor.expected import expected_remaining
 from dynasor_graph.executor.inflight import InFlight
 from dynasor_graph.executor.sample import CANDIDATES, prompt_usage, sample_branch
 from dynasor_graph.executor.shadow import Shadows
@@ -32,7 +31,7 @@ from dynasor_graph.executor.state import Branch, Reasoning
 from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.tasks import BranchTasks
 from dynasor_graph.executor.window import Launch, Window
-from dynasor_graph.policies import Decision, Progress
+from dynasor_graph.policies import Decision, Progress, expected_remaining
 from dynasor_graph.reward import Reward
 from dynasor_graph.scheduler import scheduler_of
 from dynasor_graph.types import JSON, Message, Request, StopReason, Verdict, last_asked

@@ -15,6 +15,7 @@ from dynasor_graph.policies.allocation import Even, Length, Pareto, Skyline
 from dynasor_graph.policies.base import RULES, Decision, Policy, Probe, Progress, Rule
 from dynasor_graph.policies.combine import AllOf, AnyOf
 from dynasor_graph.policies.deepconf import DeepConf
+from dynasor_graph.policies.expected import AsNeeded, expected_remaining
 from dynasor_graph.policies.named import PRESETS, in_short, read_policy, summary
 from dynasor_graph.policies.pacing import Pacing
 from dynasor_graph.policies.probes import (
@@ -36,6 +37,7 @@ from dynasor_graph.policies.votes import (
 __all__ = [
     "AllOf",
     "AnyOf",
+    "AsNeeded",
     "BayesFactor",
     "Beta",
     "Certaindex",
@@ -66,6 +68,7 @@ __all__ = [
     "TripleGate",
     "Value",
     "VoteEntropy",
+    "expected_remaining",
     "hesitates",
     "in_short",
     "largest_probability",

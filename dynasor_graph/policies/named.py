@@ -22,8 +22,9 @@ from dynasor_graph.errors import ConfigError, UnknownName, explain
 from dynasor_graph.policies.base import RULES, Rule
 from dynasor_graph.policies.combine import AllOf, AnyOf
 from dynasor_graph.policies.deepconf import DeepConf
+from dynasor_graph.policies.expected import AsNeeded
 from dynasor_graph.policies.probes import ProbeConfidence, ProbeConsistency
-from dynasor_graph.policies.votes import Certaindex
+from dynasor_graph.policies.votes import Beta, Certaindex
 
 __all__ = ["PRESETS", "in_short", "read_policy", "summary"]
 
@@ -35,6 +36,7 @@ PRESETS: dict[str, Rule] = {
     "mcts-asdiv": Certaindex(threshold=None, reward_threshold=0.4, reward="mean", at=3),
     "rebase-gsm8k": Certaindex(threshold=0.85, reward_threshold=0.99, reward="max", at=16),
     "rebase-math": Certaindex(threshold=0.75, at=16),
+    "beta-as-needed": AsNeeded(policy=Beta()),
     "judged": Certaindex(threshold=0.7, reward_threshold=0.9, reward="max", at=5),
     "cot-mild": ProbeConsistency(window=8),
     "cot-low": ProbeConsistency(window=5),
@@ -46,8 +48,9 @@ PRESETS: dict[str, Rule] = {
 }
 """The paper's Table 3, and its code's effort levels for chains of thought (window = consecutive
 equal answers; the interval belongs to the algorithm). "judged" is ours, for searches of a small width:
-five solutions agree, and at least one of them is judged to be right. "deer" is DEER's threshold (Yang et
-al. 2025), at our probes instead of its words."""
+five solutions agree, and at least one of them is judged to be right. "beta-as-needed" is `beta` in a
+window that opens and closes. "deer" is DEER's threshold (Yang et al. 2025), at our probes instead of
+its words."""
 
 
 def summary(rule: type[Rule]) -> str:
@@ -67,10 +70,17 @@ def in_short(spec: str | Mapping[str, Any] | Rule) -> str:
     rule = read_policy(spec)
     if isinstance(rule, AllOf | AnyOf):
         return (" & " if isinstance(rule, AllOf) else " | ").join(map(in_short, rule.policies))
+    if isinstance(rule, AsNeeded):
+        told = rule.model_dump(exclude_defaults=True, exclude={"rule", "policy"})
+        return ",".join([f"as-needed:policy={in_short(rule.policy)}", *_pairs(told)])
     told = rule.model_dump(mode="json", exclude_defaults=True, exclude={"rule"})
     name = str(rule.model_dump()["rule"])
-    plain = [f"{k}={v}" for k, v in told.items() if isinstance(v, str | int | float)]
+    plain = _pairs(told)
     return f"{name}:{','.join(plain)}" if plain else name
+
+
+def _pairs(told: Mapping[str, Any]) -> list[str]:
+    return [f"{k}={v}" for k, v in told.items() if isinstance(v, str | int | float)]
 
 
 def _from_json(row: Mapping[str, Any]) -> Rule:
@@ -82,6 +92,8 @@ def _from_json(row: Mapping[str, Any]) -> Rule:
     values = dict(row)
     if name in {"all-of", "any-of"} and isinstance(parts := row.get("policies"), list | tuple):
         values["policies"] = tuple(read_policy(part) for part in parts)
+    if name == "as-needed" and "policy" in row:
+        values["policy"] = read_policy(row["policy"])
     try:
         return RULES[name].model_validate(values)
     except ValidationError as error:

@@ -11,7 +11,6 @@ from typing import Self
 from dynasor_graph.engine import Engine, check_fits
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError
 from dynasor_graph.scheduler.admission import Admission
-from dynasor_graph.scheduler.changed import with_queued
 from dynasor_graph.scheduler.orders import Order, order_named
 from dynasor_graph.scheduler.prefixes import Prefixes
 from dynasor_graph.scheduler.shares import Shares
@@ -146,10 +145,14 @@ class Scheduled:
         last = Delta(finish_reason="terminated")
         generated = 0
         try:
-            await self._turn_of(turn)
+            turn.woken = self._here().create_future()
+            self._give()
+            await turn.woken
+            if turn.ended is not None:
+                raise turn.ended
             if turn.stage == "admitted":
                 turn.stage = "running"
-                async with aclosing(self.engine.stream(turn.sent)) as deltas:
+                async with aclosing(self.engine.stream(request)) as deltas:
                     async for delta in deltas:
                         generated += delta.count
                         if delta.finish_reason is not None:
@@ -157,7 +160,8 @@ class Scheduled:
                             break
                         yield delta
                 self._leave(turn, generated, last)  # a reader may keep the stream open after it
-            yield with_queued(last, self._queued(turn))
+            last.queued = self._queued(turn)
+            yield last
         except EngineDied as error:
             self._fail_waiting(error)
             raise
@@ -173,22 +177,10 @@ class Scheduled:
         if turn is None:
             return
         if turn.stage == "running":
-            await self.engine.abort(turn.sent)
+            await self.engine.abort(request)
         else:
             self._leave(turn, 0)
             _wake(turn)
-
-    async def _turn_of(self, turn: Turn) -> None:
-        """Wait until it is admitted, aborted or failed.
-
-        Raises:
-            EngineDied: The engine died while it waited.
-        """
-        turn.woken = self._here().create_future()
-        self._give()
-        await turn.woken
-        if turn.ended is not None:
-            raise turn.ended
 
     def _leave(self, turn: Turn, generated: int, last: Delta | None = None) -> None:
         """The request needs no turn, or no place in the engine, any more; let others in."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dynasor_graph.errors import Overloaded
-from dynasor_graph.scheduler.changed import with_priority
 from dynasor_graph.scheduler.drain import Drain
 from dynasor_graph.scheduler.orders import Order
 from dynasor_graph.scheduler.prefixes import Prefixes
@@ -29,8 +28,8 @@ class Turn:
     """One request's way through the scheduler.
 
     Attributes:
-        request: As it came.
-        sent: As it goes to the engine: with its priority.
+        request: What is asked.
+        own: The priority it came with.
         program: Its program's record.
         came: When it came, in seconds of the clock.
         went: When it was admitted, or None.
@@ -42,7 +41,7 @@ class Turn:
     """
 
     request: Request
-    sent: Request
+    own: int
     program: Record
     came: float
     went: float | None = None
@@ -140,7 +139,7 @@ class Turns:
         record = self.programs.of(request.program, now)
         if record.begun is None:
             self._check_room(record, now)
-        turn = Turn(request, request, record, now)
+        turn = Turn(request, request.priority, record, now)
         record.queued += 1
         if not self._queue.join(turn, request.program, rank=request.priority):
             came = now if self._order.by_request else None
@@ -176,6 +175,7 @@ class Turns:
         if turn.stage not in {"admitted", "running"}:
             return
         turn.stage = "over"
+        turn.request.priority = turn.own
         self.inside -= 1
         record = turn.program
         record.inside -= 1
@@ -222,8 +222,7 @@ class Turns:
         if self._order.by_request:
             return
         standing = self.programs.standing(record) if fresh else taken.standing
-        priority = self._priority(standing, turn.request.priority, overdue=taken.overdue)
-        turn.sent = with_priority(turn.request, priority)
+        turn.request.priority = self._priority(standing, turn.own, overdue=taken.overdue)
         if fresh and record.queued:
             self._queue.update(standing)
 

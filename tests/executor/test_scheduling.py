@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from dynasor_graph.results import Result
 from dynasor_graph.reward import FunctionReward
 from dynasor_graph.runner import Runner, solve
 from dynasor_graph.scheduler import Scheduled
+from dynasor_graph.types import Delta, Request
 from tests.executor.stage import replies, run
 
 
@@ -130,6 +132,18 @@ async def test_a_branch_says_how_long_it_was_held_back() -> None:
     )
 
 
+class Placed(FakeEngine):
+    """An engine that notes the priority that each request came with."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.places: list[int] = []
+
+    def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        self.places.append(request.priority)
+        return super().stream(request)
+
+
 @pytest.mark.anyio
 async def test_a_runner_schedules_unless_it_is_told_not_to() -> None:
     told = Told(["\\boxed{4}"])
@@ -137,12 +151,12 @@ async def test_a_runner_schedules_unless_it_is_told_not_to() -> None:
     # The engine is a scheduler itself, and is told by the programs.
     assert [result.answer async for result in Runner(engine=told).run(asked)] == ["4"]
     assert told.told
-    plain = FakeEngine(["\\boxed{4}"])
+    plain = Placed(["\\boxed{4}"])
     runner = Runner(engine=plain, policy="fixed", branches=3)
     assert [result.answer async for result in runner.run(asked)] == ["4"]
     # vLLM's priority is the place in the order.
-    assert {request.priority for request in plain.requests} != {0}
-    bare = FakeEngine(["\\boxed{4}"])
+    assert set(plain.places) != {0}
+    bare = Placed(["\\boxed{4}"])
     runner = Runner(engine=bare, scheduler=None, policy="fixed", branches=3)
     assert [result.answer async for result in runner.run(asked)] == ["4"]
-    assert {request.priority for request in bare.requests} == {0}
+    assert bare.places == [0, 0, 0]

@@ -44,6 +44,8 @@ POLICIES = [
     "triple-gate",
     "short",
     "lossless",
+    "beta-as-needed",
+    "as-needed:policy=certaindex:at=3,least=2",
     "beta & esc:window=2",
     "certaindex:at=4 | lossless",
 ]

@@ -260,14 +260,16 @@ def test_an_abort_between_admission_and_start_is_not_lost():
     assert served_ <= 2
 
 
-def test_a_running_request_is_aborted_in_the_engine_under_the_priority_it_was_sent_with():
+def test_a_running_request_bears_its_place_in_line_and_is_aborted_in_the_engine():
     async def main() -> Completion:
         batch = BatchEngine(seats=1)
         engine = Scheduled(batch)
         request = ask("p", tokens=50)
         async with waiting(engine, request) as (task,):
-            assert batch.served[0] is not request
+            assert batch.served == [request]
+            assert request.priority > 3
             await engine.abort(request)
+        assert request.priority == 0
         return task.result()
 
     assert run_virtual(main()).finish_reason == "terminated"

@@ -118,7 +118,7 @@ def test_a_request_is_stamped_with_its_programs_rank_then_its_own():
     asked = [ask("long"), ask("long", priority=-1), ask("short", priority=99), ask("short")]
     for request in asked:
         desk.enter(request, 0.0)
-    sent = {turn.request: turn.sent.priority for turn in desk.admit(0.0)}
+    sent = {turn.request: turn.request.priority for turn in desk.admit(0.0)}
     assert all(isinstance(priority, int) for priority in sent.values())
     ranked = sorted(asked, key=lambda request: sent[request])
     assert ranked == [asked[3], asked[2], asked[1], asked[0]]
@@ -128,8 +128,8 @@ def test_who_is_overdue_is_stamped_before_all_others():
     desk = turns(order_named("sjf", phi=0.01), limit=9)
     late, soon = desk.enter(ask("late"), 0.0), desk.enter(ask("soon"), 1000.0)
     assert set(desk.admit(1000.0)) == {late, soon}
-    assert late.sent.priority < -(2**49) < soon.sent.priority
-    assert abs(late.sent.priority) < 2**53
+    assert late.request.priority < -(2**49) < soon.request.priority
+    assert abs(late.request.priority) < 2**53
 
 
 def test_first_come_first_served_leaves_requests_as_they_are():
@@ -137,7 +137,8 @@ def test_first_come_first_served_leaves_requests_as_they_are():
     requests = [ask("a", priority=5), ask("b", priority=-5), ask("a")]
     for now, request in enumerate(requests):
         desk.enter(request, now)
-    assert [turn.sent for turn in desk.admit(9.0)] == requests
+    assert [turn.request for turn in desk.admit(9.0)] == requests
+    assert [request.priority for request in requests] == [5, -5, 0]
 
 
 # A full queue ----------------------------------------------------------------------------------
