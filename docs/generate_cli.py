@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from dynasor_graph.algorithms import ALGORITHMS
 from dynasor_graph.cli import app
-from dynasor_graph.policies import PRESETS, RULES, Rule, summary
+from dynasor_graph.policies import PRESETS, RULES, AsNeeded, Rule, in_short, summary
 
 __all__ = ["PAGE", "render"]
 
@@ -206,6 +206,8 @@ def policies_part() -> str:
 
 def _written(rule: Rule) -> str:
     """A rule as it is written on the command line, with the parameters it was made with."""
+    if isinstance(rule, AsNeeded):
+        return in_short(rule)
     values = rule.model_dump(mode="json", include=rule.model_fields_set - {"rule"})
     pairs = (f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in values.items())
     return f"{type(rule).model_fields['rule'].default}:{','.join(pairs)}"

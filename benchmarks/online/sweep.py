@@ -120,7 +120,7 @@ def summed_up(rate: float, base: float, served: Sequence[Served]) -> Cell:
         tokens=statistics.mean(one.tokens for one in served),
         accuracy=statistics.mean(one.right for one in served),
         good=statistics.mean(
-            one.right and in_time for one, in_time in zip(served, scales <= 1, strict=True)
+            one.right and bool(in_time) for one, in_time in zip(served, scales <= 1, strict=True)
         ),
     )
 

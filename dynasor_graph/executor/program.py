@@ -48,7 +48,7 @@ class Program(Generic[C]):
     Attributes:
         settings: The algorithm's context.
         chat: The messages that ask.
-        question: The text of the last that a user wrote.
+        question: The text of the last that a user wrote; a node may change it.
         engine: The engine it names.
         ledger: Tokens spent and promised, over all rounds.
         tally: Votes of the finished branches, over all rounds.
@@ -104,9 +104,11 @@ class Program(Generic[C]):
 
     async def prompt(self) -> tuple[int, ...]:
         """The question as token ids, by the model's chat template."""
-        s, chat = self.settings, self.chat
+        s, chat = self.settings, list(self.chat)
+        if chat[-1]["role"] == "user":  # the node may have changed the question
+            chat[-1] = {**chat[-1], "content": self.question}
         if s.system:
-            chat = [Message(role="system", content=s.system), *chat]
+            chat.insert(0, Message(role="system", content=s.system))
         return tuple(await self.engine.render(chat, thinking=s.thinking, tools=s.tools))
 
     def room(self, prompt: int, reserve: int = 0) -> int:
