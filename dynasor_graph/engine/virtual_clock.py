@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import selectors
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
@@ -44,6 +45,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._virtual.now
+
+    @property
+    def _clock_resolution(self) -> float:
+        """Timers within this are due; asyncio's nanosecond is lost in the seconds of a few months."""
+        return max(1e-9, 2 * math.ulp(self._virtual.now))
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, value: float) -> None:
+        """As asyncio would have it: that of the real clock."""
 
     def call_at(
         self,

@@ -45,6 +45,17 @@ def test_sleeping_takes_virtual_seconds_and_no_real_ones(seconds: float):
     assert time.monotonic() - started < 5
 
 
+def test_it_goes_on_after_years():
+    async def main() -> float:
+        await asyncio.sleep(1e9)
+        began = now()
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        return now() - began
+
+    assert run_virtual(main()) == pytest.approx(0.1, rel=1e-3)
+
+
 def test_tasks_that_sleep_beside_each_other_share_the_clock():
     woken: list[tuple[str, float]] = []
 
