@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, Self
 
-from dynasor_graph.engine import check_fits
+from dynasor_graph.engine import Engine, check_fits
 from dynasor_graph.errors import ConfigError, EngineError, InputError
 from dynasor_graph.recordings import Recorded, Sample
+from dynasor_graph.replay.computed import Computed
 from dynasor_graph.replay.pace import Batched, Paces, Running, Timing
 from dynasor_graph.replay.script import (
     SAMPLES,
@@ -54,8 +55,9 @@ class ReplayEngine:
         tokens_per_second: Speed of each request, > 0. Requests that end in the same moment do so in
             the order of their beginning if it is a power of two: then times are exact.
         seconds: Take the recorded seconds of each sample instead.
-        machine: Batch the requests as an engine of this speed does; the two speeds above are then
-            passed over. The engine belongs to one event loop.
+        machine: Batch the requests as an engine of this speed does, or let an open engine compute as
+            many tokens (see `Computed`); the two speeds above are then passed over. With a `Speed`
+            the replay engine belongs to one event loop.
 
     Attributes:
         longest: Most tokens of a sample.
@@ -77,13 +79,13 @@ class ReplayEngine:
         seed: int = 0,
         tokens_per_second: float = 64.0,
         seconds: bool = False,
-        machine: Speed | None = None,
+        machine: Speed | Engine | None = None,
     ) -> None:
         if not 0 < tokens_per_second < math.inf:
             raise ConfigError(f"tokens_per_second must be positive, got {tokens_per_second}")
         if seconds and machine is not None:
             raise ConfigError("seconds=True and machine are two timings: leave one of them out")
-        self._timing: Timing = Paces() if machine is None else Batched(machine)
+        self._timing = _timing(machine)
         self.context = 1_000_000 if machine is None else machine.context
         self.block = 1 if machine is None else machine.block
         self._speed = None if seconds else tokens_per_second
@@ -146,7 +148,7 @@ class ReplayEngine:
     async def load(self) -> Load:
         """Counts of this moment."""
         made = sum(run.made for run in self._active.values())
-        return replace(self._timing.load(), generated=self._generated + made)
+        return replace(await self._timing.load(), generated=self._generated + made)
 
     async def abort(self, request: Request) -> None:
         """End one request; its stream says "terminated"."""
@@ -231,6 +233,12 @@ class ReplayEngine:
         if number >= len(self._samples):
             raise EngineError(f"token {token} belongs to none of the recorded samples")
         return self._samples[number]
+
+
+def _timing(machine: Speed | Engine | None) -> Timing:
+    if machine is None:
+        return Paces()
+    return Batched(machine) if isinstance(machine, Speed) else Computed(machine)
 
 
 class _Question(NamedTuple):

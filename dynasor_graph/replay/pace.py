@@ -51,8 +51,8 @@ class Timing(Protocol):
         """Start a request that makes `most` tokens of its reply, >= 0."""
         ...
 
-    def load(self) -> Load:
-        """What is being done now, all but `generated`."""
+    async def load(self) -> Load:
+        """What is being done now; `generated` is passed over."""
         ...
 
 
@@ -70,7 +70,7 @@ class Batched:
         """Start or queue a request."""
         return self._clocked.start(request, most, reply.ids)
 
-    def load(self) -> Load:
+    async def load(self) -> Load:
         """As the machine says."""
         return self._clocked.load()
 
@@ -89,7 +89,7 @@ class Paces:
         self._running.add(pace)
         return pace
 
-    def load(self) -> Load:
+    async def load(self) -> Load:
         """How many run, those included whose last delta was not read."""
         return Load(running=len(self._running), prompt_computed=self._computed)
 
