@@ -1,9 +1,11 @@
 """Overhead: the same requests through graph and executor, and straight to vLLM's AsyncLLM.
 
     python -m benchmarks.overhead [--part engine|executor|both] [--json]
+    python -m benchmarks.overhead --part engine --model FOLDER --dummy --in-flight 64 256 1024
 
-engine: real vLLM, the bundled model; both sides in one process, in turn, the same seeds, the same
-number in flight (bar: tokens/s ratio at least 0.95).
+engine: real vLLM, the bundled model or any other; graph, executor and scheduler against a bare loop over
+AsyncLLM, in one process, in turn, the same seeds, the same number in flight (bar: tokens/s ratio at
+least 0.97). With --dummy the folder is one of `benchmarks.shape`, and every branch takes all --tokens.
 executor: the scripted engine, 1,000 branches in flight; CPU time of one branch through graph and
 executor, less what the scripted engine itself costs (bar: 1 ms).
 """
@@ -19,19 +21,20 @@ from typing import Any
 
 import dynasor_graph as dg
 from benchmarks.output import show
+from benchmarks.shape import ENGINE_ARGS
 from dynasor_graph.demo import demo_questions
 from dynasor_graph.engine.vllm import VllmEngine
 
 BRANCHES = 20
 
 
-def settings(window: int) -> dict[str, Any]:
+def settings(window: int, tokens: int = 300, branches: int = BRANCHES) -> dict[str, Any]:
     """Full budget: nothing is stopped, so that both sides generate the same."""
     return {
         "policy": "fixed",
-        "branches": BRANCHES,
+        "branches": branches,
         "budget": {"concurrency": window},
-        "sampling": {"temperature": 0.7, "max_tokens": 300, "seed": 1},
+        "sampling": {"temperature": 0.7, "max_tokens": tokens, "seed": 1},
     }
 
 
@@ -51,10 +54,10 @@ class Recorded:
 
 
 async def through_graph(
-    engine: Any, questions: list[dg.Question], programs: int, window: int
+    engine: Any, questions: list[dg.Question], programs: int, how: dict[str, Any]
 ) -> tuple[int, float]:
     """Tokens and seconds of all questions through LangGraph and the executor."""
-    runner = dg.Runner(engine=engine, programs=programs, **settings(window))
+    runner = dg.Runner(engine=engine, programs=programs, **how)
     started, tokens = time.perf_counter(), 0
     async with aclosing(runner.run(questions)) as results:
         async for result in results:
@@ -98,25 +101,40 @@ async def straight(
     return tokens, time.perf_counter() - started
 
 
-async def engine_rows(count: int, programs: int, window: int, repeat: int) -> list[dict[str, Any]]:
-    """Both sides in turn, and the ratio of their speeds."""
+async def engine_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """For each number in flight both sides in turn, and the ratio of their speeds."""
+    rows: list[dict[str, Any]] = []
+    most = max(options.in_flight)
+    arguments = ENGINE_ARGS if options.dummy else {}
+    async with VllmEngine(options.model, max_num_seqs=most, **arguments) as engine:
+        for in_flight in options.in_flight:
+            window = min(options.window, in_flight)
+            programs = in_flight // window
+            count = max(options.questions, 2 * programs)
+            how = settings(window, options.tokens, window if options.dummy else BRANCHES)
+            rows += await _pairs(engine, count, programs, window, how, options.repeat)
+    return rows
+
+
+async def _pairs(
+    engine: VllmEngine, count: int, programs: int, window: int, how: dict[str, Any], repeat: int
+) -> list[dict[str, Any]]:
     questions = demo_questions(count, seed=7)
-    async with VllmEngine("abacus-7m") as engine:
-        recorded = Recorded(engine)
-        await through_graph(recorded, questions, programs, window)  # warms up, and records
-        by_program: dict[str, list[dg.Request]] = {}
-        for request in recorded.requests:
-            by_program.setdefault(request.program, []).append(request)
-        requests = list(by_program.values())
-        ratios: list[float] = []
-        sides: dict[str, list[float]] = {"graph": [0, 0.0], "straight": [0, 0.0]}
-        for _ in range(repeat):
-            a = await straight(engine, requests, programs, window)
-            b = await through_graph(engine, questions, programs, window)
-            ratios.append((b[0] / b[1]) / (a[0] / a[1]))
-            for name, (tokens, seconds) in (("straight", a), ("graph", b)):
-                sides[name][0] += tokens
-                sides[name][1] += seconds
+    recorded = Recorded(engine)
+    await through_graph(recorded, questions, programs, how)  # warms up, and records
+    by_program: dict[str, list[dg.Request]] = {}
+    for request in recorded.requests:
+        by_program.setdefault(request.program, []).append(request)
+    requests = list(by_program.values())
+    ratios: list[float] = []
+    sides: dict[str, list[float]] = {"graph": [0, 0.0], "straight": [0, 0.0]}
+    for _ in range(repeat):
+        a = await straight(engine, requests, programs, window)
+        b = await through_graph(engine, questions, programs, how)
+        ratios.append((b[0] / b[1]) / (a[0] / a[1]))
+        for name, (tokens, seconds) in (("straight", a), ("graph", b)):
+            sides[name][0] += tokens
+            sides[name][1] += seconds
     in_flight = programs * window
     rows: list[dict[str, Any]] = [
         {
@@ -187,9 +205,14 @@ def main() -> None:
     """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--part", choices=("engine", "executor", "both"), default="both")
-    parser.add_argument("--questions", type=int, default=32)
-    parser.add_argument("--programs", type=int, default=16)
-    parser.add_argument("--window", type=int, default=4)
+    parser.add_argument("--model", default="abacus-7m")
+    parser.add_argument("--dummy", action="store_true", help="the folder has no weights")
+    parser.add_argument(
+        "--questions", type=int, default=32, help="at least; two rounds of programs"
+    )
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[64])
+    parser.add_argument("--window", type=int, default=4, help="of them, of one program")
+    parser.add_argument("--tokens", type=int, default=300, help="most of a branch")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", action="store_true", dest="json_out")
     options = parser.parse_args()
@@ -197,8 +220,7 @@ def main() -> None:
     if options.part != "engine":
         rows += asyncio.run(executor_rows(1000, 8))
     if options.part != "executor":
-        work = engine_rows(options.questions, options.programs, options.window, options.repeat)
-        rows += asyncio.run(work)
+        rows += asyncio.run(engine_rows(options))
     if options.json_out:
         show("overhead", rows, json_out=True)
         return
