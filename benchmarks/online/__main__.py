@@ -10,7 +10,9 @@ some, none); the base is `--slack` times the mean latency of one program alone w
 (< 1) or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are
 against plain vLLM.
 
-With `--engine MODEL` the model itself answers, on vLLM in this process, at given rates.
+With `--rates` the systems are run at these rates, and no highest one is looked for. With
+`--engine MODEL` the model itself answers, on vLLM in this process; with `--recorded` too, it computes as
+many tokens as were recorded, and the samples answer: a folder of `benchmarks.shape` will do.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.online.live import live
+from benchmarks.online.live import Load, Make, live
 from benchmarks.online.sweep import Cell, Setting, cell, deadline, sustained
 from benchmarks.online.systems import SYSTEMS
-from benchmarks.online.workload import Workload, read_workload
+from benchmarks.online.workload import Program, Workload, read_workload
 from benchmarks.output import show
+from benchmarks.shape import ENGINE_ARGS
+from dynasor_graph.engine import Engine
+from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.engine.vllm import VllmEngine
+from dynasor_graph.replay import ReplayEngine
 from dynasor_graph.simulation import read_speed
 
 BASELINE = "even + vLLM"
@@ -72,23 +78,54 @@ def _workload(text: str, most: int | None, *, live: bool = False) -> Workload:
     return read_workload(name, model or None, most, live=live)
 
 
-async def _live(args: argparse.Namespace, systems: Sequence[str]) -> list[dict[str, Any]]:
+async def _on_engine(args: argparse.Namespace, systems: Sequence[str]) -> list[dict[str, Any]]:
     """A row for each system and rate, on a real engine."""
     options: dict[str, Any] = {"fast_start": args.fast_start or None}
-    rates = [float(rate) for rate in args.rates.split(",")]
-    table = []
+    if args.recorded:
+        options |= ENGINE_ARGS
     async with VllmEngine(args.engine, max_num_seqs=args.seats, **options) as engine:
-        for text in args.workloads:
-            workload = _workload(text, args.most, live=True)
-            how = {"seconds": args.seconds, "slack": args.slack, "kind": args.arrivals}
-            base, found = await live(
-                engine, workload, systems, rates, **how, longest=args.longest, seed=args.seed
-            )
-            table += [
-                {"workload": workload.name, "base s": f"{base:.2f}", "system": name, **_cells(one)}
-                for name, cells in found.items()
-                for one in cells
-            ]
+
+        def make(programs: Sequence[Program]) -> Engine:
+            if not args.recorded:
+                return engine
+            return ReplayEngine([program.row for program in programs], machine=engine)
+
+        return await _at_rates(args, systems, make, asks=not args.recorded)
+
+
+async def _simulated(args: argparse.Namespace, systems: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each system and rate, on the simulated engine."""
+    speed = read_speed(args.speed)
+
+    def make(programs: Sequence[Program]) -> Engine:
+        return ReplayEngine([program.row for program in programs], machine=speed)
+
+    return await _at_rates(args, systems, make, asks=False)
+
+
+async def _at_rates(
+    args: argparse.Namespace, systems: Sequence[str], make: Make, *, asks: bool
+) -> list[dict[str, Any]]:
+    table = []
+    for text in args.workloads:
+        workload = _workload(text, args.most, live=asks)
+        longest = max(s.tokens or 0 for row in workload.rows for s in row.samples)
+        load = Load(
+            rates=[float(rate) for rate in args.rates.split(",")],
+            seconds=args.seconds,
+            slack=args.slack,
+            alone=args.alone,
+            kind=args.arrivals,
+            longest=args.longest if asks else longest,
+            asks=asks,
+            seed=args.seed,
+        )
+        base, found = await live(make, workload, systems, load)
+        table += [
+            {"workload": workload.name, "base s": f"{base:.2f}", "system": name, **_cells(one)}
+            for name, cells in found.items()
+            for one in cells
+        ]
     return table
 
 
@@ -130,9 +167,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path, default=Path("online.html"))
     parser.add_argument("--json", action="store_true", dest="json_out")
-    parser.add_argument("--engine", help="a model for vLLM: live, at --rates, instead of simulated")
-    parser.add_argument("--rates", default="4,8", help="programs a second, for --engine")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of arrivals, for --engine")
+    parser.add_argument("--rates", help="programs a second, with commas: no search")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of arrivals, at given rates")
+    parser.add_argument("--alone", type=int, default=20, help="programs for the base deadline")
+    parser.add_argument("--engine", help="a model for vLLM, at --rates, instead of simulated")
+    parser.add_argument("--recorded", action="store_true", help="it computes, the samples answer")
     parser.add_argument("--seats", type=int, default=256, help="max_num_seqs, for --engine")
     parser.add_argument("--longest", type=int, default=512, help="most tokens, for --engine")
     parser.add_argument("--fast-start", action="store_true", help="of the CPU build")
@@ -142,9 +181,16 @@ def main() -> None:
     if unknown:
         parser.error(f"no system {', '.join(sorted(unknown))}: there are {', '.join(SYSTEMS)}")
     systems = list(dict.fromkeys([BASELINE, *systems]))
-    if args.engine:
-        table = asyncio.run(_live(args, systems))
-        show(f"live on {args.engine}, {args.arrivals}", table, json_out=args.json_out)
+    if args.engine and not args.rates:
+        parser.error("--engine needs --rates, such as --rates 4,8")
+    if args.rates:
+        table = (
+            asyncio.run(_on_engine(args, systems))
+            if args.engine
+            else run_virtual(_simulated(args, systems))
+        )
+        where = args.engine or f"simulated {args.speed}"
+        show(f"{where}, {args.arrivals}", table, json_out=args.json_out)
         return
     speed = read_speed(args.speed)
     setting = Setting(speed, args.arrivals, args.slack, args.horizon, args.seed)

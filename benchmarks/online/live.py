@@ -1,67 +1,82 @@
-"""Live: the systems on a real engine, its model answering; at given rates, one after the other."""
+"""Live: the systems at given rates, one after the other, on whatever answers."""
 
 from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from benchmarks.online.arrivals import arrivals
 from benchmarks.online.serve import serve
 from benchmarks.online.sweep import Cell, summed_up
 from benchmarks.online.systems import SYSTEMS
-from benchmarks.online.workload import Workload
+from benchmarks.online.workload import Program, Workload
 from dynasor_graph.engine import Engine
 
-__all__ = ["live"]
+__all__ = ["Load", "Make", "live"]
 
-_ALONE = 20
-"""Programs that are served one at a time, for the base deadline."""
+Make = Callable[[Sequence[Program]], Engine]
+"""What answers these programs: an engine, open; the same for all runs, or a new one for each."""
+
+
+class Load(NamedTuple):
+    """What comes, and by when it is to be answered.
+
+    Attributes:
+        rates: Programs a second.
+        seconds: For so long programs come.
+        slack: The base deadline is so many times the mean latency of one program alone.
+        alone: Programs that are served one at a time to find that out.
+        kind: Of arrivals.
+        longest: Most tokens of a branch.
+        asks: Whether the model answers the questions itself; else recorded samples answer them.
+        seed: Of programs and arrivals.
+    """
+
+    rates: Sequence[float]
+    seconds: float = 20.0
+    slack: float = 4.0
+    alone: int = 20
+    kind: str = "poisson"
+    longest: int = 512
+    asks: bool = True
+    seed: int = 0
 
 
 async def live(
-    engine: Engine,
-    workload: Workload,
-    systems: Sequence[str],
-    rates: Sequence[float],
-    *,
-    seconds: float,
-    slack: float,
-    kind: str = "poisson",
-    longest: int = 512,
-    seed: int = 0,
+    make: Make, workload: Workload, systems: Sequence[str], load: Load
 ) -> tuple[float, dict[str, list[Cell]]]:
     """The base deadline, and each system at each rate.
 
     Args:
-        engine: An open engine.
+        make: What answers.
         workload: Questions with gold; their recorded samples say how difficult they are.
         systems: Names of `SYSTEMS`.
-        rates: Programs a second.
-        seconds: For so long programs come.
-        slack: The base deadline is so many times the mean latency of one program alone.
-        kind: Of arrivals.
-        longest: Most tokens of a branch.
-        seed: Of programs and arrivals.
+        load: What comes.
     """
-    thinks = ".think" in workload.name
-    warm = workload.draw(_ALONE, seed + 1, live=True)
+    thinks = load.asks and ".think" in workload.name
     alone = []
-    for program in warm:
+    for program in workload.draw(load.alone, load.seed + 1, live=load.asks):
+        engine = make([program])
         alone += await serve(
-            engine, SYSTEMS["even + vLLM"], [program], [0.0], longest, thinking=thinks
+            engine, SYSTEMS["even + vLLM"], [program], [0.0], load.longest, thinking=thinks
         )
-    base = slack * statistics.mean(one.seconds for one in alone)
+    base = load.slack * statistics.mean(one.seconds for one in alone)
     found: dict[str, list[Cell]] = {name: [] for name in systems}
-    for rate in rates:
-        count = max(1, round(rate * seconds))
-        programs, times = (
-            workload.draw(count, seed, live=True),
-            arrivals(kind, rate, count, seed),
-        )
+    for rate in load.rates:
+        count = max(1, round(rate * load.seconds))
+        programs = workload.draw(count, load.seed, live=load.asks)
+        times = arrivals(load.kind, rate, count, load.seed)
         for name in systems:
             served = await serve(
-                engine, SYSTEMS[name], programs, times, longest, base=base, thinking=thinks
+                make(programs),
+                SYSTEMS[name],
+                programs,
+                times,
+                load.longest,
+                base=base,
+                thinking=thinks,
             )
             found[name].append(summed_up(rate, base, served))
             sys.stderr.write(f"{name} at {rate:g}: {found[name][-1]}\n")
