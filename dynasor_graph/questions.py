@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from dynasor_graph.errors import InputError
 from dynasor_graph.types import Message, last_asked
@@ -27,12 +27,15 @@ class Question:
         text: What is asked.
         gold: The right answer, where it is known.
         chat: The messages that ask it, where it is a part of a conversation; else its text alone does.
+        fields: What else is known of it. The kind of its answers may take settings from there
+            (`numbers`, say), and the field `answer_kind` gives it a kind of its own.
     """
 
     id: str
     text: str
     gold: str | None = None
     chat: tuple[Message, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, chat: Sequence[Message], *, name: str, gold: str | None = None) -> Self:
@@ -52,7 +55,8 @@ def read_questions(path: Path | str) -> tuple[list[Question], list[str]]:
     """Read a file of questions.
 
     A line is a JSON object with `question` (or `prompt`, `problem`), and optionally `id` (default:
-    the line's number) and `answer` (or `gold`, `target`). Blank lines are passed over.
+    the line's number) and `answer` (or `gold`, `target`); what else it has becomes `Question.fields`.
+    Blank lines are passed over.
 
     Returns:
         The questions, and for each line that is none a message with its number: the rest still run.
@@ -101,10 +105,12 @@ def _read(line: bytes, number: int) -> Question:
             f"no field 'question' with a text in it; it has {', '.join(row) or 'none'}"
         )
     gold = _first(row, GOLD)
+    used = {"id", *TEXT, next((name for name in GOLD if row.get(name) is not None), "")}
     return Question(
         id=str(number if row.get("id") is None else row["id"]),
         text=text,
         gold=None if gold is None else str(gold),
+        fields={key: value for key, value in row.items() if key not in used and value is not None},
     )
 
 

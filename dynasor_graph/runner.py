@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from dynasor_graph.algorithms import Algorithm, find_algorithm
-from dynasor_graph.answers import Grouping
+from dynasor_graph.answers import Kind, agrees, kind_for
 from dynasor_graph.budget import Usage
 from dynasor_graph.engine import Engine, engine_named
 from dynasor_graph.errors import (
@@ -106,6 +106,8 @@ async def _run_one(
     clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
     started = clock()
     engine = await engine_named(context.engine)
+    kind = kind_for(context.answers, question.id, question.fields, question.gold)
+    context = context.model_copy(update={"answers": kind})
     settings = context.model_dump(mode="json", exclude={"engine", "account", "reward"})
     if isinstance(context, Judged):
         settings["reward"] = (await reward_named(context.reward)).name
@@ -134,16 +136,16 @@ async def _run_one(
                     state = part
     finally:
         scheduler_of(engine).forget(question.id)
-    result = await _result(question, state, clock() - started)
+    result = await _result(question, kind, state, clock() - started)
     yield {"event": "result", "program": question.id, **result.to_json()}
     yield result
 
 
-async def _result(question: Question, state: JSON, seconds: float) -> Result:
+async def _result(question: Question, kind: Kind, state: JSON, seconds: float) -> Result:
     answer = state["answer"]
     correct = None
     if question.gold is not None:
-        correct = answer is not None and await _equal(answer, question.gold)
+        correct = answer is not None and await agrees(answer, question.gold, kind)
     return Result(
         id=question.id,
         question=question.text,
@@ -160,11 +162,6 @@ async def _result(question: Question, state: JSON, seconds: float) -> Result:
         gold=question.gold,
         correct=correct,
     )
-
-
-async def _equal(answer: str, gold: str) -> bool:
-    grouping = Grouping()
-    return await grouping.add(answer) == await grouping.add(gold)
 
 
 def _failed(task: asyncio.Task[Result]) -> bool:

@@ -42,7 +42,11 @@ def written(tmp_path: Path, *rows: object, encoding: str = "utf-8") -> Path:
             Question(id="1", text="first"),
             id="question-goes-before-prompt",
         ),
-        pytest.param({"question": "q", "level": 5}, Question(id="1", text="q"), id="other-fields"),
+        pytest.param(
+            {"question": "q", "level": 5},
+            Question(id="1", text="q", fields={"level": 5}),
+            id="other-fields",
+        ),
         pytest.param(
             {"question": "a\u2028b\x85c"}, Question(id="1", text="a\u2028b\x85c"), id="separators"
         ),

@@ -32,7 +32,8 @@ async def sample(state: Reasoning, runtime: Runtime[BestOfN]) -> JSON:
 
 async def vote(state: Reasoning, runtime: Runtime[BestOfN]) -> JSON:
     """The answer that wins; ties go to the one seen first."""
-    leader = elect(await Tally.of(state["branches"]), resolve(runtime, BestOfN).vote)
+    settings = resolve(runtime, BestOfN)
+    leader = elect(await Tally.of(state["branches"], settings.answers), settings.vote)
     return {"answer": leader and leader["answer"], "text": leader["text"] if leader else ""}
 
 

@@ -44,7 +44,8 @@ async def sample(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
 
 async def vote(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
     """The answer that most branches gave; ties go to the one seen first."""
-    settings, tally = resolve(runtime, SelfConsistency), await Tally.of(state["branches"])
+    settings = resolve(runtime, SelfConsistency)
+    tally = await Tally.of(state["branches"], settings.answers)
     bar = settings.rule.bar(tally.progress(settings.branches))
     leader = elect(tally, settings.vote, bar)
     return {"answer": leader and leader["answer"], "text": leader["text"] if leader else ""}

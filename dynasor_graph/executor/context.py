@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from dynasor_graph.answers import Extraction
+from dynasor_graph.answers import Answers, Extraction, Math
 from dynasor_graph.budget import Budget
 from dynasor_graph.confidence import GROUP_VOTES
 from dynasor_graph.engine import DEFAULT
@@ -50,6 +50,7 @@ class Context(BaseModel):
     tools: tuple[JSON, ...] = Field((), description="functions that the model may call")
     thinking: bool = Field(False, description="ask the chat template for its thinking mode")
     extract: Extraction = Field("auto", description="where answers stand in a text")
+    answers: Answers = Field(Math(), description="what makes two answers the same answer")
     keep_tokens: bool = Field(False, description="put each branch's token ids into its event")
     stream_tokens: int = Field(
         0,

@@ -374,7 +374,7 @@ async def program(
         )
     settings = resolve(runtime, kind)
     engine = await engine_named(settings.engine)
-    tally = await Tally.of(state.get("branches", ()))
+    tally = await Tally.of(state.get("branches", ()), settings.answers)
     opened = Program(state, settings, engine, tally, runtime.stream_writer)  # type: ignore[arg-type]
     ended_before = state.get("stop_reason") is not None
     opened.tell()

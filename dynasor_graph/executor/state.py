@@ -20,6 +20,7 @@ class Branch(TypedDict):
     `index` counts the program's branches in order of launch. `text` is dropped from branches that
     were terminated, to keep checkpoints small. `logprob` is the mean per token. `reward` is there where
     a reward judged the whole path, `confidence` (see `confidence.Confidence`) where it was asked for.
+    `group` is the class of its answer, where the order of arrival may tell.
     `token_ids` are there only on the way to a trace that asks for them (`Context.keep_tokens`). For
     `queued` of its `seconds` the scheduler held it back.
     """
@@ -34,6 +35,7 @@ class Branch(TypedDict):
     seconds: float
     queued: NotRequired[float]
     usage: dict[str, int]
+    group: NotRequired[int]
     reward: NotRequired[float]
     confidence: NotRequired[JSON]
     token_ids: NotRequired[list[int]]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from dynasor_graph.answers import Grouping
+from dynasor_graph.answers import Equivalence, Grouping
 from dynasor_graph.confidence import GROUP_VOTES, Confidence, group_weights
 from dynasor_graph.executor.state import Branch
 from dynasor_graph.policies import Progress
@@ -17,16 +17,23 @@ __all__ = ["Tally", "elect"]
 class Tally:
     """Who voted for what. A branch without an answer never votes; one that was stopped neither.
 
+    What is no answer of the kind counts as none. Where the order of arrival may tell, a branch keeps the
+    class it was given (`group`): whoever counts it again, after a crash or in another node, finds it.
+
+    Args:
+        kind: What makes two answers the same; mathematics by default.
+
     Attributes:
+        grouping: The classes of the answers.
         branches: All that were counted, in their order.
         voters: Those of them that finished with an answer.
         empty: How many finished without.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Equivalence | None = None) -> None:
         self.branches: list[Branch] = []
         self.empty = 0
-        self._grouping = Grouping()
+        self.grouping = Grouping(kind)
         self._classes: list[int] = []  # of the branches that have an answer
         self.voters: list[Branch] = []
         self._counts: dict[int, int] = {}  # votes of each class as it was numbered when they came
@@ -35,9 +42,9 @@ class Tally:
         self._tokens = 0  # of finished branches
 
     @classmethod
-    async def of(cls, branches: Iterable[Branch]) -> Self:
+    async def of(cls, branches: Iterable[Branch], kind: Equivalence | None = None) -> Self:
         """Count branches in this order."""
-        tally = cls()
+        tally = cls(kind)
         for branch in branches:
             await tally.add(branch)
         return tally
@@ -49,11 +56,15 @@ class Tally:
             return
         self._finished.append(branch)
         self._tokens += branch["tokens"]
-        if branch["answer"] is None:
+        answer, number = branch["answer"], branch.get("group")
+        if answer is not None:
+            number = await self.grouping.add(answer, number)
+        if number is None:
             self.empty += 1
             self._order.append(None)
             return
-        number = await self._grouping.add(branch["answer"])
+        if not self.grouping.kind.order_free:
+            branch["group"] = number
         self._classes.append(number)
         self._order.append(number)
         self.voters.append(branch)
@@ -72,7 +83,7 @@ class Tally:
     @property
     def order(self) -> tuple[int | None, ...]:
         """The class of each finished branch's answer, in order; None where there is none."""
-        root = self._grouping.root
+        root = self.grouping.root
         return tuple(None if number is None else root(number) for number in self._order)
 
     @property
@@ -123,7 +134,7 @@ class Tally:
         # One step a distinct answer, not one a branch: this is asked at every branch that ends.
         sums: dict[int, int] = {}
         for number, count in self._counts.items():
-            root = self._grouping.root(number)
+            root = self.grouping.root(number)
             sums[root] = sums.get(root, 0) + count
         return tuple(sorted(sums.values(), reverse=True))
 
@@ -134,7 +145,7 @@ class Tally:
             weights: Of each branch with an answer, in order; by default all alike.
         """
         sums: dict[int, float] = {}
-        roots = [self._grouping.root(number) for number in self._classes]
+        roots = [self.grouping.root(number) for number in self._classes]
         for root, weight in zip(roots, weights or [1.0] * len(roots), strict=True):
             sums[root] = sums.get(root, 0.0) + weight
         if not sums:

@@ -76,7 +76,7 @@ class _Chain:
         self.before = thought
         self.now = Thought([*thought.token_ids], thought.text, [*thought.probes])
         self.ledger = Ledger(most, source="branch")
-        self.grouping = Grouping()
+        self.grouping = Grouping(p.tally.grouping.kind)
         self.observed: list[Probe] = []
         self.probed_at = thought.probes[-1]["at"] if thought.probes else 0
         self.asked: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
-from dynasor_graph.answers import Grouping
+from dynasor_graph.answers import Grouping, Kind, agrees, read_kind
 from dynasor_graph.confidence import Confidence
 from dynasor_graph.errors import InputError
 from dynasor_graph.recordings.recorded import Probed, Recorded, Sample, lines_of, read_lines
 from dynasor_graph.types import JSON
 
 __all__ = ["from_trace", "read_recording", "spelled_equally"]
+
+T = TypeVar("T")
 
 
 def read_recording(path: Path | str) -> list[Recorded]:
@@ -66,16 +69,18 @@ def from_trace(path: Path | str) -> Iterator[tuple[str, Recorded]]:
 
 def _recorded(name: str, start: JSON, events: list[JSON], result: JSON) -> Recorded:
     branches = [event for event in events if event["event"] == "branch"]
-    gold = start.get("gold")
+    gold, kind = start.get("gold"), read_kind(start["settings"].get("answers", "math"))
     if any(branch["answer"] is not None for branch in branches):
         branches.sort(key=lambda branch: branch["index"])
         whole = [branch for branch in branches if branch["finish"] != "terminated"]
-        *answers, gold = spelled_equally([*(branch["answer"] for branch in whole), gold])
+        given = [branch["answer"] for branch in whole]
+        answers = spelled_equally(given, kind, [branch.get("group") for branch in whole])
+        right = _right(given, gold, kind)
         samples = [
             Sample(
                 answer=answer,
                 tokens=branch["tokens"],
-                correct=None if gold is None else answer == gold,
+                correct=None if gold is None else answer is not None and right[branch["answer"]],
                 logprob=branch["logprob"],
                 reward=branch.get("reward"),
                 seconds=branch.get("seconds"),
@@ -85,8 +90,9 @@ def _recorded(name: str, start: JSON, events: list[JSON], result: JSON) -> Recor
             )
             for answer, branch in zip(answers, whole, strict=True)
         ]
+        gold = next((x for x, one in zip(answers, samples, strict=True) if one.correct), gold)
     else:
-        sample, gold = _chain(branches, events, result, gold)
+        sample, gold = _chain(branches, events, result, gold, kind)
         samples = [sample]
     return Recorded(
         id=name,
@@ -99,13 +105,14 @@ def _recorded(name: str, start: JSON, events: list[JSON], result: JSON) -> Recor
 
 
 def _chain(
-    branches: list[JSON], events: list[JSON], result: JSON, gold: str | None
+    branches: list[JSON], events: list[JSON], result: JSON, gold: str | None, kind: Kind
 ) -> tuple[Sample, str | None]:
     weights = [(b["logprob"], b["tokens"]) for b in branches if b["logprob"] is not None]
     tokens = sum(count for _, count in weights)
     probes = [event for event in events if event["event"] == "probe"]
     said = [event["answer"] for event in probes]
-    answer, gold, *said = spelled_equally([result["answer"], gold, *said])
+    answer, *said = spelled_equally([result["answer"], *said], kind)
+    gold = answer if result["correct"] and answer else gold
     sample = Sample(
         answer=answer,
         tokens=result["usage"]["main"],
@@ -120,18 +127,46 @@ def _chain(
     return sample, gold
 
 
-def spelled_equally(answers: Sequence[str | None]) -> list[str | None]:
-    """The same answers, those that are equal spelled as the first of them."""
-    distinct = list(dict.fromkeys(answer for answer in answers if answer is not None))
-    if len(distinct) < 2:
-        return list(answers)
+def spelled_equally(
+    answers: Sequence[str | None], kind: Kind | None = None, groups: Sequence[int | None] = ()
+) -> list[str | None]:
+    """The same answers, those that are equal spelled as the first of them.
 
-    async def group() -> dict[str, str]:
-        grouping = Grouping()
-        numbers = {answer: await grouping.add(answer) for answer in distinct}
-        return {answer: grouping.spelling(number) for answer, number in numbers.items()}
+    Args:
+        answers: None where there is none.
+        kind: What makes two the same, mathematics by default; what is no answer of it becomes None.
+        groups: The class of each answer, where that was found out before.
+    """
+    known = dict(zip(answers, groups, strict=False))
 
+    async def group() -> dict[str | None, str | None]:
+        grouping = Grouping(kind)
+        found: dict[str | None, int | None] = {}
+        for answer in dict.fromkeys(answers):
+            if answer is not None:
+                found[answer] = await grouping.add(answer, known.get(answer))
+        return {
+            answer: None if number is None else grouping.spelling(number)
+            for answer, number in found.items()
+        }
+
+    first = _run(group())
+    return [first.get(answer) for answer in answers]
+
+
+def _right(answers: Sequence[str | None], gold: str | None, kind: Kind) -> dict[str, bool]:
+    """Which of the answers are the gold one."""
+
+    async def compare() -> dict[str, bool]:
+        distinct = {answer for answer in answers if answer is not None}
+        return {
+            answer: gold is not None and await agrees(answer, gold, kind) for answer in distinct
+        }
+
+    return _run(compare())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
     # In a thread: the caller may be inside an event loop of its own.
     with ThreadPoolExecutor(1) as thread:
-        first = thread.submit(asyncio.run, group()).result()
-    return [None if answer is None else first[answer] for answer in answers]
+        return thread.submit(asyncio.run, work).result()
