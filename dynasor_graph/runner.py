@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dynasor_graph.algorithms import Algorithm, find_algorithm
 from dynasor_graph.answers import Kind, agrees, kind_for
-from dynasor_graph.budget import Usage
+from dynasor_graph.budget import Ledger, Usage
 from dynasor_graph.engine import Engine, engine_named
 from dynasor_graph.errors import (
     ConfigError,
@@ -22,7 +22,7 @@ from dynasor_graph.errors import (
     InputError,
     explain,
 )
-from dynasor_graph.executor import Context, Judged
+from dynasor_graph.executor import Context, Judged, equivalence_of
 from dynasor_graph.naming import named, scheduled, with_reward
 from dynasor_graph.policies import Pacing
 from dynasor_graph.questions import Question
@@ -136,16 +136,21 @@ async def _run_one(
                     state = part
     finally:
         scheduler_of(engine).forget(question.id)
-    result = await _result(question, kind, state, clock() - started)
+    result = await _result(question, kind, engine, state, clock() - started)
     yield {"event": "result", "program": question.id, **result.to_json()}
     yield result
 
 
-async def _result(question: Question, kind: Kind, state: JSON, seconds: float) -> Result:
-    answer = state["answer"]
-    correct = None
+async def _result(
+    question: Question, kind: Kind, engine: Engine, state: JSON, seconds: float
+) -> Result:
+    answer, correct = state["answer"], None
+    ledger = Ledger(
+        usage=Usage.from_json(state["usage"])
+    )  # a judge's comparison with gold costs, too
     if question.gold is not None:
-        correct = answer is not None and await agrees(answer, question.gold, kind)
+        equivalence = equivalence_of(kind, engine, question.text, ledger, question.id)
+        correct = answer is not None and await agrees(answer, question.gold, equivalence)
     return Result(
         id=question.id,
         question=question.text,
@@ -153,7 +158,7 @@ async def _result(question: Question, kind: Kind, state: JSON, seconds: float) -
         text=state["text"],
         certaindex=state["certaindex"],
         stop_reason=StopReason(state["stop_reason"]),
-        usage=Usage.from_json(state["usage"]),
+        usage=ledger.usage,
         rounds=state["rounds"],
         branches=len(state["branches"]),
         decision=state["decision"],

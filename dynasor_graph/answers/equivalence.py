@@ -48,7 +48,7 @@ class Equivalence(Protocol):
         ...
 
     def differs(self, a: Form, b: Form) -> bool | None:
-        """Of two unequal forms: True or False where that is cheap to tell, None where `compare` has to."""
+        """Of two unequal forms: True or False where it is cheap to tell, None where `compare` has to."""
         ...
 
     async def compare(self, form: Form, classes: Sequence[Sequence[Form]]) -> Sequence[float]:
@@ -62,10 +62,6 @@ class Equivalence(Protocol):
         Returns:
             For each class a number: at least 0 if the answer belongs to it, and the larger the surer.
         """
-        ...
-
-    async def prepare(self, forms: Sequence[Form]) -> None:
-        """Told which forms will be compared, so that what is dear is done for all of them at once."""
         ...
 
     async def gold(self, text: str) -> Form | None:
@@ -121,9 +117,6 @@ class Kind(BaseModel):
     async def compare(self, form: Any, classes: Sequence[Sequence[Any]]) -> Sequence[float]:
         """See `Equivalence`. Not asked where `differs` always tells."""
         raise NotImplementedError
-
-    async def prepare(self, forms: Sequence[Any]) -> None:
-        """See `Equivalence`. By default nothing is dear."""
 
     async def gold(self, text: str) -> Form | None:
         """See `Equivalence`. By default a reference answer is written as answers are."""

@@ -10,8 +10,9 @@ from dynasor_graph.answers.normal import normalise
 
 __all__ = ["Extraction", "extract_answer", "probed_answer"]
 
-Extraction = Literal["auto", "boxed", "phrase", "number"]
-"""Where a task's answers stand. `auto` tries boxed, then phrase, then number."""
+Extraction = Literal["auto", "boxed", "phrase", "number", "text"]
+"""Where a task's answers stand. `auto` tries boxed, then phrase, then number; `text` takes all
+of the text, after the thinking."""
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _PHRASE = re.compile(r"\banswer\s*(?:is\b|:|=)\s*:?\s*", re.IGNORECASE)
@@ -69,6 +70,10 @@ def _number(text: str) -> str | None:
     return found[-1] if found else None
 
 
+def _text(text: str) -> str | None:
+    return text.strip() or None
+
+
 def _sources(kind: Extraction, finished: bool) -> Iterator[Callable[[str], str | None]]:
     match kind:
         case "boxed":
@@ -77,6 +82,8 @@ def _sources(kind: Extraction, finished: bool) -> Iterator[Callable[[str], str |
             yield _phrase
         case "number":
             yield _number
+        case "text":
+            yield _text
         case "auto":
             yield _boxed
             yield _phrase

@@ -55,7 +55,6 @@ class Grouping:
         async with asyncio.TaskGroup() as group:
             read = [group.create_task(self._read(answer)) for answer in answers]
         forms = [task.result() for task in read]
-        await self.kind.prepare([form for form in dict.fromkeys(forms) if form is not None])
         return [await self._add(answer, form) for answer, form in zip(answers, forms, strict=True)]
 
     async def _read(self, answer: str) -> Form | None:
@@ -100,6 +99,11 @@ class Grouping:
             sure |= dict(zip(unclear, found, strict=True))
         same = [i for i in classes if sure.get(i, -1.0) >= 0]
         return same if self.kind.order_free else same and [max(same, key=sure.__getitem__)]
+
+    @property
+    def fragile(self) -> bool:
+        """Whether one comparison in ten, and three at the least, came out within the margin."""
+        return self.close >= max(3, self.compared / 10)
 
     def root(self, number: int) -> int:
         """The number that the class goes by now: classes may have been joined since."""

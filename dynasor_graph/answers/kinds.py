@@ -8,15 +8,32 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from dynasor_graph.answers.collection import JsonValue, ListOf, SetOf
+from dynasor_graph.answers.embedding import Embedding
 from dynasor_graph.answers.equivalence import Kind
+from dynasor_graph.answers.expression import Expression
+from dynasor_graph.answers.judge import Judge
 from dynasor_graph.answers.mathematical import Math
+from dynasor_graph.answers.quantity import Number
 from dynasor_graph.answers.textual import Choice, Exact
 from dynasor_graph.errors import ConfigError, InputError, UnknownName, explain
 
 __all__ = ["KINDS", "Answers", "kind_for", "read_kind"]
 
 KINDS: dict[str, type[Kind]] = {
-    one.model_fields["kind"].default: one for one in (Math, Exact, Choice)
+    one.model_fields["kind"].default: one
+    for one in (
+        Math,
+        Exact,
+        Choice,
+        Number,
+        SetOf,
+        ListOf,
+        JsonValue,
+        Expression,
+        Embedding,
+        Judge,
+    )
 }
 """Every kind of answers by name. A new one is listed here and in `Answers`."""
 
@@ -47,7 +64,7 @@ def _as_row(spec: Any) -> Any:
 
 
 Answers = Annotated[
-    Math | Exact | Choice,
+    Math | Exact | Choice | Number | SetOf | ListOf | JsonValue | Expression | Embedding | Judge,
     Field(discriminator="kind"),
     BeforeValidator(_as_row),
 ]
@@ -63,7 +80,7 @@ def read_kind(spec: str | Mapping[str, Any] | Kind) -> Kind:
         ConfigError: There is no such kind, or a setting of it does not exist or is out of range.
     """
     try:
-        return _READ.validate_python(spec)
+        return _READ.validate_python(_as_row(spec))
     except ValidationError as error:
         raise explain(error, "answers") from None
 

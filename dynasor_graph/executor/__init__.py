@@ -3,6 +3,7 @@
 from dynasor_graph.executor.accounts import account, open_account
 from dynasor_graph.executor.context import Context, resolve
 from dynasor_graph.executor.growth import Plan, grow_level, level_graph
+from dynasor_graph.executor.judging import Judging, equivalence_of
 from dynasor_graph.executor.probing import ProbeRow, Probing, Thought, newest_answer
 from dynasor_graph.executor.program import Program, program
 from dynasor_graph.executor.rolling import Rolling
@@ -27,6 +28,7 @@ __all__ = [
     "Branch",
     "Context",
     "Judged",
+    "Judging",
     "Node",
     "Plan",
     "ProbeRow",
@@ -49,6 +51,7 @@ __all__ = [
     "conclude",
     "decide",
     "elect",
+    "equivalence_of",
     "first_decision",
     "grow_level",
     "level_graph",

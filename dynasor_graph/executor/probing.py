@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -15,13 +16,15 @@ __all__ = ["ProbeRow", "Probing", "Thought", "newest_answer"]
 class ProbeRow(TypedDict):
     """A probe as state and traces keep it: tokens of thought, answer, whole response, confidence.
 
-    States of earlier versions have no confidence.
+    States of earlier versions have no confidence. `group` is the class of its answer, where the order of
+    arrival may tell.
     """
 
     at: int
     answer: str | None
     text: str
     confidence: float | None
+    group: NotRequired[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,14 @@ from typing import Any, Generic, TypeVar, cast
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
+from dynasor_graph.answers import Grouping
 from dynasor_graph.budget import Grant, Ledger, Usage
 from dynasor_graph.engine import Engine, engine_named
 from dynasor_graph.errors import ConfigError, PromptTooLong
 from dynasor_graph.executor.accounts import account
 from dynasor_graph.executor.context import Context, resolve
 from dynasor_graph.executor.inflight import InFlight
+from dynasor_graph.executor.judging import Judging, equivalence_of
 from dynasor_graph.executor.sample import CANDIDATES, prompt_usage, sample_branch
 from dynasor_graph.executor.shadow import Shadows
 from dynasor_graph.executor.showing import Showing
@@ -69,10 +71,9 @@ class Program(Generic[C]):
         state: Reasoning,
         settings: C,
         engine: Engine,
-        tally: Tally,
         emit: Callable[[JSON], None],
     ) -> None:
-        self.settings, self.engine, self.tally = settings, engine, tally
+        self.settings, self.engine = settings, engine
         asked = state["question"]
         self.chat = [Message(role="user", content=asked)] if isinstance(asked, str) else asked
         self.question = last_asked(self.chat)
@@ -83,6 +84,9 @@ class Program(Generic[C]):
             usage=Usage.from_json(state["usage"]),
             parent=account(settings.account),
         )
+        self.tally = Tally(
+            equivalence_of(settings.answers, engine, self.question, self.ledger, self.name)
+        )
         self.decision: Decision | None = None
         self.stop_reason: StopReason | None = None
         self.certaindex = state["certaindex"]
@@ -91,7 +95,7 @@ class Program(Generic[C]):
         self.in_flight = InFlight(engine)
         self.showing = Showing(settings.stream_tokens, self.emit)
         self.tasks = BranchTasks()
-        self.shadows = Shadows(settings, tally, state.get("shadowed", ()), self.emit)
+        self.shadows = Shadows(settings, self.tally, state.get("shadowed", ()), self.emit)
         self._emit = emit
         self._scheduler = scheduler_of(engine)
         self.clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
@@ -211,6 +215,7 @@ class Program(Generic[C]):
         """What the node returns: the state after this round."""
         rounds = self.rounds + 1
         limit = self.settings.budget.rounds
+        self.warn_if_fragile(self.tally.grouping)
         if self.stop_reason is None and limit is not None and rounds >= limit:
             self.stop_reason = StopReason.ROUNDS
         verdict: Verdict = "terminate" if self.stop_reason else "continue"
@@ -317,6 +322,14 @@ class Program(Generic[C]):
         row = {key: value for key, value in branch.items() if key not in left_out}
         self.emit("branch", **row, **more)
 
+    def warn_if_fragile(self, grouping: Grouping) -> None:
+        """Send an event if a slightly other threshold would have made other classes of the answers."""
+        kind, counts = grouping.kind, {"compared": grouping.compared, "close": grouping.close}
+        if isinstance(kind, Judging):
+            counts |= {"unclear": kind.unclear, "unasked": kind.unasked}
+        if grouping.fragile or counts.get("unclear") or counts.get("unasked"):
+            self.emit("fragile", kind=kind.kind, margin=kind.margin, **counts)
+
     def settle(self, index: int, grant: Grant, branch: Branch) -> None:
         """Put a branch that has ended on the ledger."""
         before = self.tasks.was_restored(index)
@@ -374,8 +387,9 @@ async def program(
         )
     settings = resolve(runtime, kind)
     engine = await engine_named(settings.engine)
-    tally = await Tally.of(state.get("branches", ()), settings.answers)
-    opened = Program(state, settings, engine, tally, runtime.stream_writer)  # type: ignore[arg-type]
+    opened = Program(state, settings, engine, runtime.stream_writer)  # type: ignore[arg-type]
+    for branch in state.get("branches", ()):
+        await opened.tally.add(branch)
     ended_before = state.get("stop_reason") is not None
     opened.tell()
     with opened.tasks:

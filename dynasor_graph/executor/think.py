@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 from dynasor_graph.answers import Grouping, probed_answer
 from dynasor_graph.budget import Grant, Ledger, Usage
 from dynasor_graph.certaindex import probe_certaindex
+from dynasor_graph.executor.judging import equivalence_of
 from dynasor_graph.executor.probing import ProbeRow, Probing, Thought, newest_answer
 from dynasor_graph.executor.program import Program
 from dynasor_graph.executor.sample import prompt_usage
@@ -76,7 +77,8 @@ class _Chain:
         self.before = thought
         self.now = Thought([*thought.token_ids], thought.text, [*thought.probes])
         self.ledger = Ledger(most, source="branch")
-        self.grouping = Grouping(p.tally.grouping.kind)
+        kind = p.settings.answers
+        self.grouping = Grouping(equivalence_of(kind, p.engine, p.question, self.ledger, p.name))
         self.observed: list[Probe] = []
         self.probed_at = thought.probes[-1]["at"] if thought.probes else 0
         self.asked: asyncio.Queue[asyncio.Task[_Answered] | None] = asyncio.Queue()
@@ -113,6 +115,7 @@ class _Chain:
                     group.create_task(self.p.engine.abort(probe))
             self.asked.put_nowait(None)
             await observer
+        self.p.warn_if_fragile(self.grouping)
         # A chain that was stopped is still what the answer is made of: not waste, but main.
         self.ledger.settle(grant, prompt_usage(so_far, whole) + Usage(main=whole.tokens))
         branch = Branch(
@@ -230,7 +233,11 @@ class _Chain:
 
     async def _remember(self, row: ProbeRow) -> None:
         answer = row["answer"]
-        number = None if answer is None else await self.grouping.add(answer)
+        number = None
+        if answer is not None:
+            number = await self.grouping.add(answer, row.get("group"))
+        if number is not None and not self.grouping.kind.order_free:
+            row["group"] = number
         confidence = row.get("confidence")
         self.observed.append(
             Probe(at=row["at"], answer=number, text=row["text"], confidence=confidence)

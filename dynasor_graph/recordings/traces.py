@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dynasor_graph.answers import Grouping, Kind, agrees, read_kind
+from dynasor_graph.answers import Exact, Grouping, Judge, Kind, agrees, read_kind
 from dynasor_graph.confidence import Confidence
 from dynasor_graph.errors import InputError
 from dynasor_graph.recordings.recorded import Probed, Recorded, Sample, lines_of, read_lines
@@ -75,7 +76,10 @@ def _recorded(name: str, start: JSON, events: list[JSON], result: JSON) -> Recor
         whole = [branch for branch in branches if branch["finish"] != "terminated"]
         given = [branch["answer"] for branch in whole]
         answers = spelled_equally(given, kind, [branch.get("group") for branch in whole])
-        right = _right(given, gold, kind)
+        right = _right(given, gold, kind) if gold is not None else {}
+        if result.get("correct") and result["answer"] in given:  # a judge said so, and is not here
+            settled = answers[given.index(result["answer"])]
+            right |= {x: True for x, one in zip(given, answers, strict=True) if one == settled}
         samples = [
             Sample(
                 answer=answer,
@@ -111,7 +115,9 @@ def _chain(
     tokens = sum(count for _, count in weights)
     probes = [event for event in events if event["event"] == "probe"]
     said = [event["answer"] for event in probes]
-    answer, *said = spelled_equally([result["answer"], *said], kind)
+    groups = [None, *(event.get("group") for event in probes)]
+    answer, *said = spelled_equally([result["answer"], *said], kind, groups)
+    answer = answer or result["answer"]
     gold = answer if result["correct"] and answer else gold
     sample = Sample(
         answer=answer,
@@ -137,31 +143,40 @@ def spelled_equally(
         kind: What makes two the same, mathematics by default; what is no answer of it becomes None.
         groups: The class of each answer, where that was found out before.
     """
-    known = dict(zip(answers, groups, strict=False))
+    if kind is not None and not kind.order_free:
+        return _by_group(answers, groups)
 
-    async def group() -> dict[str | None, str | None]:
+    async def group() -> dict[str, str | None]:
         grouping = Grouping(kind)
-        found: dict[str | None, int | None] = {}
-        for answer in dict.fromkeys(answers):
-            if answer is not None:
-                found[answer] = await grouping.add(answer, known.get(answer))
+        distinct = list(dict.fromkeys(answer for answer in answers if answer is not None))
+        numbers = await grouping.add_all(distinct)
         return {
             answer: None if number is None else grouping.spelling(number)
-            for answer, number in found.items()
+            for answer, number in zip(distinct, numbers, strict=True)
         }
 
     first = _run(group())
-    return [first.get(answer) for answer in answers]
+    return [None if answer is None else first[answer] for answer in answers]
+
+
+def _by_group(answers: Sequence[str | None], groups: Sequence[int | None]) -> list[str | None]:
+    """Each answer spelled as the first of its class; None for one that was given no class."""
+    first: dict[int, str] = {}
+    known: dict[str, int] = {}
+    for answer, number in itertools.zip_longest(answers, groups):
+        if answer is not None and number is not None:
+            first.setdefault(number, answer)
+            known[answer] = number
+    return [first[known[answer]] if answer in known else None for answer in answers]
 
 
 def _right(answers: Sequence[str | None], gold: str | None, kind: Kind) -> dict[str, bool]:
-    """Which of the answers are the gold one."""
+    """Which of the answers are the gold one; without its engine a judge knows none but equal words."""
+    by = Exact(case=False) if isinstance(kind, Judge) else kind
 
     async def compare() -> dict[str, bool]:
         distinct = {answer for answer in answers if answer is not None}
-        return {
-            answer: gold is not None and await agrees(answer, gold, kind) for answer in distinct
-        }
+        return {answer: gold is not None and await agrees(answer, gold, by) for answer in distinct}
 
     return _run(compare())
 
