@@ -280,7 +280,9 @@ async def test_comparisons_near_the_tolerance_make_a_grouping_fragile():
         pytest.param("number:unit=parsec/apple", "unit 'parsec/apple' is none that is", id="unit"),
         pytest.param("number:0.1", "write parameters as key=value, got '0.1'", id="not-a-pair"),
         pytest.param({"tolerance": 1}, "Unable to extract tag", id="no-kind"),
-        pytest.param({"kind": "x"}, "Input tag 'x' found using 'kind' does not match", id="bad-kind"),
+        pytest.param(
+            {"kind": "x"}, "Input tag 'x' found using 'kind' does not match", id="bad-kind"
+        ),
         pytest.param("{", "not valid JSON", id="json"),
         pytest.param({"kind": "choice", "letters": "1"}, "letters: ", id="letters"),
         pytest.param({"kind": "expression", "target": "x"}, "must be a number", id="target"),
