@@ -2,7 +2,8 @@
 
 The first line says `{"event": "trace", "schema": 1}`. Then come, interleaved as they happened, for
 each program: `program` (question and settings), `branch`, `step`, `probe`, `decision`, `shadow`,
-`answer`, `result`; and `text`, pieces of the branch that is shown, if `stream_tokens` asks for them.
+`answer`, `result`; `fragile`, where classes of answers hang on close calls; and `text`, pieces of the
+branch that is shown, if `stream_tokens` asks for them.
 Every line but the first names its program, and `t`, the seconds since that program began.
 """
 
@@ -22,6 +23,16 @@ from dynasor_graph.types import JSON
 __all__ = ["SCHEMA", "ProgramTrace", "TraceWriter", "read_trace"]
 
 SCHEMA = 1
+
+_LISTS = {
+    "branch": "branches",
+    "step": "steps",
+    "probe": "probes",
+    "decision": "decisions",
+    "answer": "answers",
+    "fragile": "warnings",
+}
+"""Kinds of events of which a program has many, and where `ProgramTrace` keeps them."""
 
 
 class TraceWriter:
@@ -89,6 +100,7 @@ class ProgramTrace:
         shadows: The `shadow` events, in order: what a policy that did not act would have stopped;
             of each policy the first, as a program that went on after a crash may say it again.
         answers: The `answer` events: what a stopped chain was made to say.
+        warnings: The `fragile` events: comparisons of answers that came out near the threshold.
         result: The `result` event, or None if the run ended before.
     """
 
@@ -100,6 +112,7 @@ class ProgramTrace:
     decisions: list[JSON] = field(default_factory=list)
     shadows: list[JSON] = field(default_factory=list)
     answers: list[JSON] = field(default_factory=list)
+    warnings: list[JSON] = field(default_factory=list)
     result: JSON | None = None
 
     def add(self, event: JSON) -> None:
@@ -107,21 +120,13 @@ class ProgramTrace:
         match event["event"]:
             case "program":
                 self.__init__(self.program, start=event)  # type: ignore[misc]
-            case "branch":
-                self.branches.append(event)
-            case "step":
-                self.steps.append(event)
-            case "probe":
-                self.probes.append(event)
-            case "decision":
-                self.decisions.append(event)
             case "shadow":
                 if event["policy"] not in (row["policy"] for row in self.shadows):
                     self.shadows.append(event)
-            case "answer":
-                self.answers.append(event)
             case "result":
                 self.result = event
+            case kind if kind in _LISTS:
+                getattr(self, _LISTS[kind]).append(event)
             case _:
                 pass  # written by a later version: old readers pass over what they do not know
 

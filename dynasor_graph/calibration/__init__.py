@@ -18,6 +18,7 @@ from dynasor_graph.calibration.certify import (
 )
 from dynasor_graph.calibration.file import BelongsTo, Bound, PolicyFile, read_policy_file
 from dynasor_graph.calibration.fit import fit_value
+from dynasor_graph.calibration.pairs import Pair, Rate, Separation, read_pairs, separate
 
 __all__ = [
     "CURVES",
@@ -26,7 +27,10 @@ __all__ = [
     "Bound",
     "Candidate",
     "Certificate",
+    "Pair",
     "PolicyFile",
+    "Rate",
+    "Separation",
     "candidates_of",
     "certify",
     "curves",
@@ -37,7 +41,9 @@ __all__ = [
     "loss_p_value",
     "losses",
     "questions_needed",
+    "read_pairs",
     "read_policy_file",
+    "separate",
     "split",
     "upper_bound",
 ]

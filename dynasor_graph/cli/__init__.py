@@ -9,6 +9,7 @@ import typer
 
 from dynasor_graph.cli.calibrate import calibrate
 from dynasor_graph.cli.demo import demo
+from dynasor_graph.cli.equivalence import equivalence
 from dynasor_graph.cli.lists import algorithms, policies
 from dynasor_graph.cli.replay import replay
 from dynasor_graph.cli.report import report
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (solve, run, demo, replay, calibrate, report, algorithms, policies):
+for command in (solve, run, demo, replay, calibrate, equivalence, report, algorithms, policies):
     app.command()(command)
 
 

@@ -94,6 +94,15 @@ TEMPERATURE = Annotated[float | None, typer.Option(help="Sampling temperature, 0
 MAX_TOKENS = Annotated[int | None, typer.Option(help="Most tokens of one branch.")]
 SEED = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
 SYSTEM = Annotated[str | None, typer.Option(help="System message before every question.")]
+ANSWERS = Annotated[
+    str | None,
+    typer.Option(
+        "--answers",
+        help="What makes two answers the same: math (the default), exact, choice, number, set, list, "
+        "json, expression, embedding or judge; with parameters (number:tolerance=0.01), or JSON.",
+        show_default=False,
+    ),
+]
 SET = Annotated[
     list[str] | None,
     typer.Option(

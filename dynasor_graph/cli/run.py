@@ -67,6 +67,7 @@ def run(
     max_tokens: o.MAX_TOKENS = None,
     seed: o.SEED = None,
     system: o.SYSTEM = None,
+    answers: o.ANSWERS = None,
     set_: o.SET = None,
     json_out: o.JSON_OUT = False,
 ) -> None:
@@ -91,6 +92,7 @@ def run(
         extra=set_,
         branches=branches,
         system=system,
+        answers=answers,
     )
     asked, broken = o.questions_of(questions)
     for message in broken:

@@ -33,6 +33,7 @@ def solve(
     max_tokens: o.MAX_TOKENS = None,
     seed: o.SEED = None,
     system: o.SYSTEM = None,
+    answers: o.ANSWERS = None,
     set_: o.SET = None,
     json_out: o.JSON_OUT = False,
 ) -> None:
@@ -57,6 +58,7 @@ def solve(
         extra=set_,
         branches=branches,
         system=system,
+        answers=answers,
     )
     asked = Question(id="question", text=question)  # mistakes show before the model loads
     context = configure(algorithm, **settings)
@@ -120,6 +122,9 @@ def _line(event: dict[str, Any]) -> str:
         case "shadow":
             answer = event["answer"] if event["answer"] is not None else "no answer"
             return f"  {_named(event['policy'])} would stop at {event['knob']}: {answer}"
+        case "fragile":
+            close, compared = event["close"], event["compared"]
+            return f"  fragile: {close} of {compared} comparisons of answers were close calls"
         case "decision" if event["verdict"] != "continue":
             evidence, threshold = event.get("evidence"), event.get("threshold")
             return f"  {event['rule']}: {evidence:.3f} against {threshold}: {event['verdict']}"
