@@ -6,8 +6,10 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, cast
 
+from langgraph.graph.state import CompiledStateGraph
 from pydantic import ValidationError
 
 from dynasor_graph.algorithms import Algorithm, find_algorithm
@@ -119,8 +121,7 @@ async def _run_one(
         "settings": settings,
     }
     state: JSON = {}
-    graph = algorithm.compile()
-    run = graph.astream(
+    run = _graph(algorithm).astream(
         {"question": list(question.chat) or question.text, "program": question.id},
         context=context,
         stream_mode=["custom", "values"],
@@ -137,6 +138,12 @@ async def _run_one(
     result = await _result(question, state, clock() - started)
     yield {"event": "result", "program": question.id, **result.to_json()}
     yield result
+
+
+@lru_cache(maxsize=32)
+def _graph(algorithm: Algorithm) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Compiled once: it takes as long as several branches."""
+    return algorithm.compile()
 
 
 async def _result(question: Question, state: JSON, seconds: float) -> Result:

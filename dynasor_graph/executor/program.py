@@ -90,7 +90,7 @@ class Program(Generic[C]):
         self.limit: int | None = None
         self.in_flight = InFlight(engine)
         self.showing = Showing(settings.stream_tokens, self.emit)
-        self.tasks = BranchTasks()
+        self.tasks = BranchTasks(get_config())
         self.shadows = Shadows(settings, tally, state.get("shadowed", ()), self.emit)
         self._emit = emit
         self._scheduler = scheduler_of(engine)
