@@ -8,7 +8,17 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import Field
 
-from dynasor_graph.executor import Judged, Reasoning, Tally, begin, decide, elect, program, resolve
+from dynasor_graph.executor import (
+    Judged,
+    Reasoning,
+    Tally,
+    begin,
+    decide,
+    elect,
+    outcome,
+    program,
+    resolve,
+)
 from dynasor_graph.reward import reward_named
 from dynasor_graph.types import JSON
 
@@ -32,8 +42,8 @@ async def sample(state: Reasoning, runtime: Runtime[BestOfN]) -> JSON:
 
 async def vote(state: Reasoning, runtime: Runtime[BestOfN]) -> JSON:
     """The answer that wins; ties go to the one seen first."""
-    leader = elect(await Tally.of(state["branches"]), resolve(runtime, BestOfN).vote)
-    return {"answer": leader and leader["answer"], "text": leader["text"] if leader else ""}
+    tally = await Tally.of(state["branches"])
+    return outcome(tally, elect(tally, resolve(runtime, BestOfN).vote))
 
 
 graph = (

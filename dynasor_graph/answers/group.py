@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from dynasor_graph.answers.actions import is_action
 from dynasor_graph.answers.equal import math_equal
 from dynasor_graph.answers.normal import as_number, normalise
 
@@ -27,7 +28,7 @@ class Grouping:
 
     async def add(self, answer: str) -> int:
         """The class of `answer`; a new one if it equals none. Comparing happens off the event loop."""
-        form = normalise(answer)
+        form = answer if is_action(answer) else normalise(answer)
         same: list[int] = []
         compared = 0
         # Other branches may bring new classes, or this very answer, while this one waits.
@@ -80,7 +81,7 @@ class Grouping:
         x, y = as_number(a), as_number(b)
         if x is not None and y is not None:
             return x != y
-        if _is_words(a) or _is_words(b):
+        if any(_is_words(form) or is_action(form) for form in (a, b)):
             return a != b
         return None
 

@@ -17,7 +17,7 @@ from dynasor_graph.executor.search import (
 )
 from dynasor_graph.executor.simulate import Simulations
 from dynasor_graph.executor.state import Branch, Reasoning, begin, decide
-from dynasor_graph.executor.tally import Tally, elect
+from dynasor_graph.executor.tally import Tally, elect, outcome
 from dynasor_graph.executor.think import think
 from dynasor_graph.executor.tree import Node, Tree
 from dynasor_graph.executor.uct import Simulation
@@ -54,6 +54,7 @@ __all__ = [
     "level_graph",
     "newest_answer",
     "open_account",
+    "outcome",
     "program",
     "resolve",
     "think",

@@ -15,12 +15,13 @@ from pydantic import (
     model_validator,
 )
 
-from dynasor_graph.answers import Extraction
+from dynasor_graph.answers import Extraction, as_action, extract_answer
 from dynasor_graph.budget import Budget
 from dynasor_graph.confidence import GROUP_VOTES
 from dynasor_graph.engine import DEFAULT
 from dynasor_graph.errors import explain
 from dynasor_graph.policies import Rule, read_policy
+from dynasor_graph.reply import Reply
 from dynasor_graph.types import JSON, Sampling
 
 __all__ = ["Context", "resolve"]
@@ -104,6 +105,24 @@ class Context(BaseModel):
     def shadow_rules(self) -> tuple[Rule, ...]:
         """The shadow policies as values, in their order."""
         return tuple(map(read_policy, self.shadow))
+
+    @property
+    def is_one_chain(self) -> bool:
+        """Whether the text that is shown as it grows is what the program says at the end."""
+        return False
+
+    def answer_in(self, text: str, *, finished: bool) -> str | None:
+        """The answer that a text gives, or None; where tools are given, the calls in it.
+
+        So branches that call tools vote on what to do.
+
+        Args:
+            text: Of a branch or a solution.
+            finished: Whether it came to its own end.
+        """
+        if self.tools and (calls := Reply.of(text, tools=True).tool_calls):
+            return as_action(calls)
+        return extract_answer(text, self.extract, finished=finished)
 
     @property
     def wants_logprobs(self) -> bool:
