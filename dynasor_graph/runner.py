@@ -24,7 +24,7 @@ from dynasor_graph.errors import (
     InputError,
     explain,
 )
-from dynasor_graph.executor import Context, Judged
+from dynasor_graph.executor import Context, Judged, stoppable
 from dynasor_graph.naming import named, scheduled, with_reward
 from dynasor_graph.policies import Pacing
 from dynasor_graph.questions import Question
@@ -105,39 +105,40 @@ async def solve(
 async def _run_one(
     algorithm: Algorithm, context: Context, question: Question
 ) -> AsyncGenerator[JSON | Result, None]:
-    clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
-    started = clock()
-    engine = await engine_named(context.engine)
-    settings = context.model_dump(mode="json", exclude={"engine", "account", "reward"})
-    if isinstance(context, Judged):
-        settings["reward"] = (await reward_named(context.reward)).name
-    yield {
-        "event": "program",
-        "program": question.id,
-        "question": question.text,
-        "gold": question.gold,
-        "algorithm": algorithm.name,
-        "model": engine.model,
-        "settings": settings,
-    }
-    state: JSON = {}
-    run = _graph(algorithm).astream(
-        {"question": list(question.chat) or question.text, "program": question.id},
-        context=context,
-        stream_mode=["custom", "values"],
-    )
-    try:
-        async with aclosing(cast("AsyncGenerator[tuple[str, JSON], None]", run)) as parts:
-            async for mode, part in parts:
-                if mode == "custom":
-                    yield part
-                else:
-                    state = part
-    finally:
-        scheduler_of(engine).forget(question.id)
-    result = await _result(question, state, clock() - started)
-    yield {"event": "result", "program": question.id, **result.to_json()}
-    yield result
+    with stoppable(question.id):
+        clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
+        started = clock()
+        engine = await engine_named(context.engine)
+        settings = context.model_dump(mode="json", exclude={"engine", "account", "reward"})
+        if isinstance(context, Judged):
+            settings["reward"] = (await reward_named(context.reward)).name
+        yield {
+            "event": "program",
+            "program": question.id,
+            "question": question.text,
+            "gold": question.gold,
+            "algorithm": algorithm.name,
+            "model": engine.model,
+            "settings": settings,
+        }
+        state: JSON = {}
+        run = _graph(algorithm).astream(
+            {"question": list(question.chat) or question.text, "program": question.id},
+            context=context,
+            stream_mode=["custom", "values"],
+        )
+        try:
+            async with aclosing(cast("AsyncGenerator[tuple[str, JSON], None]", run)) as parts:
+                async for mode, part in parts:
+                    if mode == "custom":
+                        yield part
+                    else:
+                        state = part
+        finally:
+            scheduler_of(engine).forget(question.id)
+        result = await _result(question, state, clock() - started)
+        yield {"event": "result", "program": question.id, **result.to_json()}
+        yield result
 
 
 @lru_cache(maxsize=32)

@@ -17,6 +17,7 @@ from dynasor_graph.executor.search import (
 )
 from dynasor_graph.executor.simulate import Simulations
 from dynasor_graph.executor.state import Branch, Reasoning, begin, decide
+from dynasor_graph.executor.stopping import stop_program, stoppable
 from dynasor_graph.executor.tally import Tally, elect, outcome
 from dynasor_graph.executor.think import think
 from dynasor_graph.executor.tree import Node, Tree
@@ -57,5 +58,7 @@ __all__ = [
     "outcome",
     "program",
     "resolve",
+    "stop_program",
+    "stoppable",
     "think",
 ]

@@ -60,7 +60,14 @@ class Context(BaseModel):
     logprobs: bool = Field(False, description="note each branch's mean log-probability")
     confidences: bool = Field(False, description="note each branch's confidence, as DeepConf")
     group_window: int = Field(2048, ge=1, description="tokens of a group of confidence")
+    raw_prompt: bool = Field(
+        False, description="the question is the prompt as it is, without the chat template"
+    )
     tenant: str = Field("", description="on whose account it runs, for fair shares of the engine")
+    seeded_by: str = Field(
+        "",
+        description="text that seeds derive from beside sampling.seed; by default the program's name",
+    )
     account: str | None = Field(None, description="name of the ledger of the run around this")
 
     @field_validator("policy", mode="before")

@@ -28,6 +28,7 @@ from dynasor_graph.executor.sample import CANDIDATES, prompt_usage, sample_branc
 from dynasor_graph.executor.shadow import Shadows
 from dynasor_graph.executor.showing import Showing
 from dynasor_graph.executor.state import Branch, Reasoning
+from dynasor_graph.executor.stopping import attend
 from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.tasks import BranchTasks
 from dynasor_graph.executor.window import Launch, Window
@@ -103,8 +104,10 @@ class Program(Generic[C]):
     # What a node does --------------------------------------------------------------------------
 
     async def prompt(self) -> tuple[int, ...]:
-        """The question as token ids, by the model's chat template."""
+        """The question as token ids, by the model's chat template unless it is a raw prompt."""
         s, chat = self.settings, list(self.chat)
+        if s.raw_prompt:
+            return tuple(await self.engine.encode(self.question))
         if chat[-1]["role"] == "user":  # the node may have changed the question
             chat[-1] = {**chat[-1], "content": self.question}
         if s.system:
@@ -240,7 +243,8 @@ class Program(Generic[C]):
         sampling = self.settings.sampling
         seed = None
         if sampling.seed is not None:
-            seed = int(_digest(f"{sampling.seed}/{self.name}/{index}")[:7], 16)
+            source = self.settings.seeded_by or self.name
+            seed = int(_digest(f"{sampling.seed}/{source}/{index}")[:7], 16)
         return Request(
             tokens=prompt,
             max_tokens=tokens,
@@ -378,7 +382,7 @@ async def program(
     opened = Program(state, settings, engine, tally, runtime.stream_writer)  # type: ignore[arg-type]
     ended_before = state.get("stop_reason") is not None
     opened.tell()
-    with opened.tasks:
+    with opened.tasks, attend(opened, ended=ended_before):
         try:
             yield opened
         finally:
