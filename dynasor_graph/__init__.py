@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         probe_certaindex,
         reward_certaindex,
     )
+    from dynasor_graph.chat_model import ChatDynasor
     from dynasor_graph.engine import Engine, FakeEngine, complete, open_engine, register
     from dynasor_graph.errors import ConfigError, DynasorError, EngineError, InputError, RewardError
     from dynasor_graph.executor import (
@@ -116,6 +117,7 @@ _HOME = {
         "probe_certaindex",
         "reward_certaindex",
     ),
+    "chat_model": ("ChatDynasor",),
     "engine": (
         "Engine",
         "FakeEngine",
@@ -217,6 +219,7 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "Budget",
     "Certaindex",
     "ChainOfThought",
+    "ChatDynasor",
     "Completion",
     "ConfigError",
     "Context",

@@ -9,9 +9,10 @@ from typing import Final, Literal, NamedTuple, Self
 from dynasor_graph.answers import ToolCall, find_calls
 from dynasor_graph.types import JSON
 
-__all__ = ["LiveReply", "Piece", "Reply", "Splitter", "ToolCall"]
+__all__ = ["CLOSED", "LiveReply", "Piece", "Reply", "Splitter", "ToolCall"]
 
-THINK, CLOSED = "<think>", "</think>"
+THINK: Final = "<think>"
+CLOSED: Final = "</think>"
 _CALL, _CALLED = "<tool_call>", "</tool_call>"
 
 

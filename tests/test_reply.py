@@ -119,7 +119,9 @@ async def spoken(engine: FakeEngine, algorithm: str, **settings) -> tuple[list[P
     ],
 )
 async def test_one_chain_is_said_as_it_is_written(algorithm: str, reply: str, settings):
-    pieces, result = await spoken(FakeEngine([reply], speed=4), algorithm, policy="fixed", **settings)
+    pieces, result = await spoken(
+        FakeEngine([reply], speed=4), algorithm, policy="fixed", **settings
+    )
     assert joined(pieces) == Reply.of(result.text, tools="tools" in settings)
     assert len([piece for piece in pieces if piece.part == "content"]) > 1
 
