@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         grow_level,
         program,
         resolve,
+        stop_program,
     )
     from dynasor_graph.policies import (
         PRESETS,
@@ -155,6 +156,7 @@ _HOME = {
         "grow_level",
         "program",
         "resolve",
+        "stop_program",
     ),
     "policies": (
         "AllOf",
@@ -294,6 +296,7 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "resolve",
     "reward_certaindex",
     "solve",
+    "stop_program",
     "stream",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -133,14 +134,15 @@ def test_a_command_has_the_options_that_the_page_gives_it(arguments: list[str]):
 
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_a_command_runs_on_the_scripted_engine(
-    arguments: list[str], capfd: pytest.CaptureFixture[str]
+    arguments: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     command, *rest = arguments
     while given := NOT_HERE & set(rest):
         at = rest.index(given.pop())
         del rest[at : at + 2]
-    if command in {"solve", "run", "demo"}:
+    if command in {"solve", "run", "demo", "chat"}:
         rest += ["--engine", "fake"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("6 * 7?\n"))
     if command == "run":
         Path("questions.jsonl").write_text(json.dumps({"question": "6 * 7?", "answer": "42"}))
     if command == "report":

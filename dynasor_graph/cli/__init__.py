@@ -8,6 +8,7 @@ import sys
 import typer
 
 from dynasor_graph.cli.calibrate import calibrate
+from dynasor_graph.cli.chat import chat
 from dynasor_graph.cli.demo import demo
 from dynasor_graph.cli.lists import algorithms, policies
 from dynasor_graph.cli.replay import replay
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (solve, run, demo, replay, calibrate, report, algorithms, policies):
+for command in (solve, run, chat, demo, replay, calibrate, report, algorithms, policies):
     app.command()(command)
 
 

@@ -19,6 +19,7 @@ class _Run:
 
     told = False
     now: Program[Any] | None = None
+    at_last_word = False
 
 
 _runs: dict[str, _Run] = {}
@@ -39,7 +40,7 @@ async def stop_program(name: str) -> bool:
     """End a program now: its branches return what they have, and it answers with the best so far.
 
     Its result says `StopReason.STOPPED`. A chain of thought, and a search without a solution, still say
-    their last word. Call it on the event loop that the program runs on.
+    their last word; told once more, they do not. Call it on the event loop that the program runs on.
 
     Args:
         name: Its question's id.
@@ -50,8 +51,8 @@ async def stop_program(name: str) -> bool:
     run = _runs.get(name)
     if run is None:
         return False
-    run.told = True
-    if run.now is not None and run.now.stop_reason is None:
+    again, run.told = run.told, True
+    if run.now is not None and (again or not run.at_last_word):
         await run.now.stop(StopReason.STOPPED)
     return True
 
@@ -62,14 +63,14 @@ def attend(opened: Program[Any], *, ended: bool) -> Iterator[None]:
 
     Args:
         opened: The round.
-        ended: Whether the program had ended before: then its last word is left alone.
+        ended: Whether the program had ended before: then this is its last word.
     """
     run = _runs.get(opened.name)
-    if run is None or ended:
+    if run is None:
         yield
         return
-    run.now = opened
-    if run.told:
+    run.now, run.at_last_word = opened, ended
+    if run.told and not ended:
         opened.stop_reason = StopReason.STOPPED
         opened.in_flight.stopped = True
     try:

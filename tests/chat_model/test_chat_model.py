@@ -309,8 +309,9 @@ async def test_a_reply_that_fits_no_schema_is_an_error_that_raw_replies_keep(met
 
 
 def test_an_unknown_method_of_structured_output_is_refused():
+    model: Any = ChatDynasor(engine="default")
     with pytest.raises(ConfigError, match="method"):
-        ChatDynasor(engine="default").with_structured_output(Joke, method="grammar")
+        model.with_structured_output(Joke, method="grammar")
 
 
 # In an agent, and elsewhere ----------------------------------------------------------------------
