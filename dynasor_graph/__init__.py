@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         register_reward,
     )
     from dynasor_graph.runner import Runner, solve, stream
+    from dynasor_graph.telemetry import disable_telemetry, enable_telemetry
     from dynasor_graph.trace import TraceWriter, read_trace
     from dynasor_graph.types import Completion, Delta, Load, Request, Sampling, StopReason
 
@@ -192,6 +193,10 @@ _HOME = {
         "solve",
         "stream",
     ),
+    "telemetry": (
+        "disable_telemetry",
+        "enable_telemetry",
+    ),
     "trace": (
         "TraceWriter",
         "read_trace",
@@ -277,7 +282,9 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "complete",
     "conclude",
     "decide",
+    "disable_telemetry",
     "elect",
+    "enable_telemetry",
     "entropy_certaindex",
     "extract_answer",
     "find_algorithm",

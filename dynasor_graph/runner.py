@@ -31,6 +31,7 @@ from dynasor_graph.questions import Question
 from dynasor_graph.results import Result
 from dynasor_graph.reward import reward_named
 from dynasor_graph.scheduler import Order, order_named, scheduler_of
+from dynasor_graph.telemetry import telemetry
 from dynasor_graph.types import JSON, StopReason
 
 __all__ = ["Runner", "configure", "solve", "stream"]
@@ -102,7 +103,15 @@ async def solve(
     raise AssertionError("a program ends with a result")
 
 
-async def _run_one(
+def _run_one(
+    algorithm: Algorithm, context: Context, question: Question
+) -> AsyncGenerator[JSON | Result, None]:
+    run = _program(algorithm, context, question)
+    observed = telemetry()
+    return run if observed is None else observed.watch(run)
+
+
+async def _program(
     algorithm: Algorithm, context: Context, question: Question
 ) -> AsyncGenerator[JSON | Result, None]:
     with stoppable(question.id):

@@ -45,6 +45,7 @@ def chat(
     seed: o.SEED = None,
     system: o.SYSTEM = None,
     set_: o.SET = None,
+    otel: o.OTEL = False,
 ) -> None:
     """Talk with a model, and see how its answers settle. `/help` lists what there is to type.
 
@@ -55,6 +56,7 @@ def chat(
     """
     from dynasor_graph.cli.conversation import Conversation
 
+    o.watch_if(otel)
     settings = o.settings_of(
         policy=policy,
         tokens=tokens,

@@ -110,9 +110,29 @@ SCHEDULER = Annotated[
         "or none: straight to the engine."
     ),
 ]
+OTEL = Annotated[
+    bool,
+    typer.Option(
+        "--otel",
+        help="Send OpenTelemetry spans and metrics, as the OTEL_ variables say; by default by OTLP "
+        "to localhost:4318. Setting one of these variables does the same.",
+    ),
+]
 JSON_OUT = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
 ]
+
+
+def watch_if(otel: bool) -> None:
+    """Turn telemetry on if it was asked for.
+
+    Raises:
+        NotInstalled: The extra `otel` is missing.
+    """
+    if otel:
+        from dynasor_graph.telemetry import enable_telemetry
+
+        enable_telemetry()
 
 
 def settings_of(

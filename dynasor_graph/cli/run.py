@@ -68,6 +68,7 @@ def run(
     seed: o.SEED = None,
     system: o.SYSTEM = None,
     set_: o.SET = None,
+    otel: o.OTEL = False,
     json_out: o.JSON_OUT = False,
 ) -> None:
     """Answer a file of questions; results and trace are written as they come.
@@ -79,6 +80,7 @@ def run(
     from dynasor_graph.runner import configure
     from dynasor_graph.scheduler import order_named
 
+    o.watch_if(otel)
     settings = o.settings_of(
         policy=policy,
         shadow=shadow,

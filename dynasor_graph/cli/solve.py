@@ -34,6 +34,7 @@ def solve(
     seed: o.SEED = None,
     system: o.SYSTEM = None,
     set_: o.SET = None,
+    otel: o.OTEL = False,
     json_out: o.JSON_OUT = False,
 ) -> None:
     """Answer one question, and show how the answer settled.
@@ -45,6 +46,7 @@ def solve(
     from dynasor_graph.questions import Question
     from dynasor_graph.runner import configure
 
+    o.watch_if(otel)
     settings = o.settings_of(
         policy=policy,
         shadow=shadow,

@@ -204,10 +204,17 @@ class Program(Generic[C]):
             return ""
         request = self.request(prompt, grant.tokens, -1, chunk=self.showing.every)
         show = self.showing.seen(-1, "answer") if self.showing.every else None
+        started = self.clock()
         whole = await self._in_time(asyncio.ensure_future(self.in_flight.complete(request, show)))
         used = prompt_usage(prompt, whole) + Usage(main=whole.tokens)
         self.ledger.settle(grant, used)
-        self.emit("answer", text=whole.text, tokens=whole.tokens, usage=used.lines())
+        self.emit(
+            "answer",
+            text=whole.text,
+            tokens=whole.tokens,
+            usage=used.lines(),
+            seconds=self.clock() - started,
+        )
         return whole.text
 
     def update(self, done: list[Branch], **more: Any) -> JSON:

@@ -234,7 +234,7 @@ class Stepper:
         p.certaindex = entropy_certaindex(p.tally.votes, p.tally.empty)
         shown = [{k: v for k, v in node.items() if k != "tokens"} for node in step["nodes"]]
         sizes = [len(node["tokens"]) for node in step["nodes"]]
-        p.emit("step", nodes=shown, sizes=sizes, usage=usage.lines())
+        p.emit("step", nodes=shown, sizes=sizes, usage=usage.lines(), seconds=step["seconds"])
         return ended
 
     def progress(self, knob: int | None = None) -> Progress:
