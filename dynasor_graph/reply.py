@@ -163,7 +163,7 @@ def _overlap(text: str, tag: str) -> int:
 
 
 _BETWEEN: Final = "\n\n"
-"""Between two branches that are shown one after the other."""
+"""Between two branches that are shown one after the other, and between what one thinks and says."""
 
 
 class LiveReply:
@@ -182,6 +182,7 @@ class LiveReply:
         self._one_chain, self._thinking, self._tools = one_chain, thinking, tools
         self._splitter = self._new()
         self._branch: int | None = None
+        self._place: tuple[int | None, str] | None = None  # of what was given out last
         self._said, self._called = "", 0
 
     def _new(self) -> Splitter:
@@ -195,12 +196,10 @@ class LiveReply:
             ended = self._splitter.close_thought() if event["part"] == "answer" else []
             return self._count([*ended, *self._splitter.feed(event["text"])])
         before = []
-        if self._branch not in {None, event["branch"]}:
-            before = [*self._splitter.end(), Piece("reasoning", _BETWEEN)]
-            self._splitter = self._new()
-        self._branch = event["branch"]
-        pieces = [*before, *self._splitter.feed(event["text"])]
-        return [Piece("reasoning", piece.text) for piece in pieces]
+        if event["branch"] != self._branch:
+            before = self._thought(self._splitter.end())
+            self._splitter, self._branch = self._new(), event["branch"]
+        return before + self._thought(self._splitter.feed(event["text"]))
 
     def end(self, text: str) -> list[Piece]:
         """The program has ended; what was not said yet.
@@ -209,14 +208,22 @@ class LiveReply:
             text: Of its result.
         """
         left = self._splitter.end()
-        if self._one_chain:
-            left = self._count(left)
-        else:
-            left = [Piece("reasoning", piece.text) for piece in left]
+        left = self._count(left) if self._one_chain else self._thought(left)
         whole = Reply.of(text, tools=self._tools)
         if whole.content.startswith(self._said) and (more := whole.content[len(self._said) :]):
             left.append(Piece("content", more))
         return left + [Piece("tool_call", "", call) for call in whole.tool_calls[self._called :]]
+
+    def _thought(self, pieces: list[Piece]) -> list[Piece]:
+        """Pieces of one branch of several: all of it is reasoning, its parts apart from each other."""
+        thought = []
+        for piece in pieces:
+            place = (self._branch, piece.part)
+            if self._place not in {None, place}:
+                thought.append(Piece("reasoning", _BETWEEN))
+            self._place = place
+            thought.append(Piece("reasoning", piece.text))
+        return thought
 
     def _count(self, pieces: list[Piece]) -> list[Piece]:
         self._said += "".join(piece.text for piece in pieces if piece.part == "content")

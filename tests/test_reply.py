@@ -145,13 +145,13 @@ async def test_a_chain_that_was_stopped_says_what_it_is_made_to():
 
 @pytest.mark.anyio
 async def test_of_several_branches_the_content_comes_at_the_end():
-    engine = FakeEngine([r"one \boxed{1}", r"two \boxed{2}", r"zwei \boxed{2}"])
+    engine = FakeEngine([r"one \boxed{1}", r"<think>hm</think>two \boxed{2}", r"zwei \boxed{2}"])
     pieces, _ = await spoken(
         engine, "self_consistency", policy="fixed", branches=3, budget={"concurrency": 1}
     )
     assert joined(pieces) == Reply(
         content=r"two \boxed{2}",
-        reasoning="one \\boxed{1}\n\ntwo \\boxed{2}\n\nzwei \\boxed{2}",
+        reasoning="one \\boxed{1}\n\nhm\n\ntwo \\boxed{2}\n\nzwei \\boxed{2}",
     )
 
 
