@@ -85,8 +85,12 @@ class Conversation:
             case "help":
                 rows = [f"/{name:<10} {about}" for name, about in COMMANDS.items()]
                 return "\n".join([*rows, "while it thinks: s or Ctrl-C takes the best answer now"])
-            case "algorithm" | "policy":
-                return self._choose(name, rest)
+            case "algorithm":
+                return self._switch(rest)
+            case "policy":
+                if rest:
+                    self._change(self.algorithm, {**self.settings, "policy": rest})
+                return f"policy: {self.context().policy}"
             case "set":
                 return self._set(rest)
             case "clear":
@@ -100,33 +104,44 @@ class Conversation:
             case _:
                 raise UnknownName("command", name, COMMANDS)
 
-    def _choose(self, what: str, value: str) -> str:
-        if value:
-            if what == "algorithm":
-                self._change(algorithm=value)
-            else:
-                self._change(settings={**self.settings, "policy": value})
-        now = self.algorithm if what == "algorithm" else self.context().policy
-        return f"{what}: {now}"
+    def _switch(self, name: str) -> str:
+        """Take another algorithm, and of the settings those that it has, too."""
+        from dynasor_graph.algorithms import find_algorithm
+
+        if not name:
+            return f"algorithm: {self.algorithm}"
+        known = find_algorithm(name).settings.model_fields
+        kept = {key: value for key, value in self.settings.items() if key in known}
+        without = {key: value for key, value in kept.items() if key != "policy"}
+        before = self.settings
+        try:
+            self._change(name, kept)
+        except ConfigError:
+            if kept == without:
+                raise
+            self._change(name, without)  # a policy that looks at what this algorithm does not have
+        left = ", ".join(key for key in before if key not in self.settings)
+        return f"algorithm: {name}" + (
+            f"; left out, because it has no use for it: {left}" if left else ""
+        )
 
     def _set(self, pair: str) -> str:
         from dynasor_graph.cli.options import settings_with
 
-        self._change(settings=settings_with(self.settings, [pair]))
+        self._change(self.algorithm, settings_with(self.settings, [pair]))
         return f"set: {pair}"
 
-    def _change(self, **fields: Any) -> None:
+    def _change(self, algorithm: str, settings: dict[str, Any]) -> None:
         """Take on new values, unless they do not go together."""
         from dynasor_graph.cli.options import is_judged
 
-        algorithm = fields.get("algorithm", self.algorithm)
         if is_judged([algorithm]) and not self.judged:
             raise ConfigError(
                 f"algorithm {algorithm!r} needs a reward, and none is open: "
                 f"start again with --algorithm {algorithm}"
             )
-        changed = Conversation(algorithm, fields.get("settings", self.settings))
-        self.algorithm, self.settings = changed.algorithm, changed.settings
+        Conversation(algorithm, settings)
+        self.algorithm, self.settings = algorithm, settings
 
     def _save(self, file: str) -> str:
         if not file:

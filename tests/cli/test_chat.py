@@ -118,6 +118,14 @@ def test_a_command_says_what_is_so_now(line: str, said: str):
     assert conversation().command(line) == said
 
 
+def test_another_algorithm_takes_over_what_it_has_too():
+    talked = conversation(policy="beta", branches=7, budget={"tokens": 900})
+    said = talked.command("/algorithm cot")
+    assert said.endswith("left out, because it has no use for it: policy, branches")
+    assert talked.settings == {"budget": {"tokens": 900}}
+    assert talked.command("/policy") == "policy: probe-consistency"
+
+
 @pytest.mark.parametrize(
     ("line", "error", "words"),
     [
