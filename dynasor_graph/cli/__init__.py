@@ -14,6 +14,7 @@ from dynasor_graph.cli.lists import algorithms, policies
 from dynasor_graph.cli.replay import replay
 from dynasor_graph.cli.report import report
 from dynasor_graph.cli.run import run
+from dynasor_graph.cli.serve import serve
 from dynasor_graph.cli.solve import solve
 from dynasor_graph.errors import DynasorError, EngineError
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (solve, run, chat, demo, replay, calibrate, report, algorithms, policies):
+for command in (solve, run, serve, chat, demo, replay, calibrate, report, algorithms, policies):
     app.command()(command)
 
 
