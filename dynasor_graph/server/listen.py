@@ -59,7 +59,8 @@ class Listening(uvicorn.Server):
     """Serves an app on a socket.
 
     The first SIGTERM or SIGINT lets running programs finish for `grace` seconds, and new requests get
-    503; then those that still run answer with what they have. A second signal ends it at once.
+    503; then, or at a second signal, those that still run answer with what they have. A third ends it
+    at once.
 
     Args:
         app: What `create_app` made.
@@ -101,6 +102,7 @@ class Listening(uvicorn.Server):
         self.url = f"http://{f'[{at}]' if ':' in at else at}:{port}"
         self.ready = threading.Event()
         self._draining: asyncio.Task[None] | None = None
+        self._told = 0
 
     async def run_until_stopped(self) -> None:
         """Serve until a signal comes, or `stop` is called; returns once nothing runs any more."""
@@ -116,14 +118,17 @@ class Listening(uvicorn.Server):
         self.ready.set()
 
     def stop(self) -> None:
-        """Begin to stop, from any thread; a second time, end at once."""
+        """What a signal does, from any thread."""
         self.loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
-        if self._draining is not None:
+        self._told += 1
+        if self._told == 1:
+            self._draining = self.loop.create_task(self._drain())
+        elif self._told == 2:
+            self._service.hurry()
+        else:
             self.should_exit = self.force_exit = True
-            return
-        self._draining = self.loop.create_task(self._drain())
 
     async def _drain(self) -> None:
         await self._service.drain(self._grace, LAST_WORD)

@@ -127,8 +127,9 @@ async def _answer(
         jobs = plan(asked, service.offer, tenant=key or asked.user or "", seconds=deadline)
         await _check_prompts(service, jobs)
     except Exception as error:
-        service.metrics.requests.labels(endpoint, str(refusal_of(error).status)).inc()
-        raise
+        refusal = refusal_of(error)
+        service.metrics.requests.labels(endpoint, str(refusal.status)).inc()
+        raise refusal from error
     return Answering(
         service=service,
         turnstile=request.app.state.turnstile,

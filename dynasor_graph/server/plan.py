@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dynasor_graph.algorithms import ALGORITHMS, Algorithm
-from dynasor_graph.errors import ConfigError
+from dynasor_graph.errors import ConfigError, InputError
 from dynasor_graph.executor import Context, Judged
 from dynasor_graph.questions import Question
 from dynasor_graph.runner import configure
@@ -108,8 +108,7 @@ def plan(asked: Asked, offer: Offer, *, tenant: str, seconds: float | None = Non
         seconds: A deadline that was asked for beside the body.
 
     Raises:
-        Refusal: It asks for what there is not, or for too much.
-        InputError: It asks nothing.
+        Refusal: It asks nothing, for what there is not, or for too much.
     """
     name, extra = _chosen(asked, offer)
     algorithm = ALGORITHMS["self_consistency" if name == DIRECT else name]
@@ -323,12 +322,18 @@ def _questions(asked: Asked, limits: Limits) -> list[Question]:
             code="limit_exceeded",
             param="n",
         )
-    if isinstance(asked, CompletionRequest):
-        return [Question(id=_name(), text=p) for p in asked.prompts for _ in range(count)]
-    if not isinstance(asked, ChatRequest):
-        raise TypeError(f"no kind of request: {type(asked).__name__}")
-    chat = [message.to_message() for message in asked.messages]
-    return [Question.of(chat, name=_name()) for _ in range(count)]
+    try:
+        if isinstance(asked, CompletionRequest):
+            return [Question(id=_name(), text=p) for p in asked.prompts for _ in range(count)]
+        if not isinstance(asked, ChatRequest):
+            raise TypeError(f"no kind of request: {type(asked).__name__}")
+        chat = [message.to_message() for message in asked.messages]
+        return [Question.of(chat, name=_name()) for _ in range(count)]
+    except InputError:
+        param = "prompt" if isinstance(asked, CompletionRequest) else "messages"
+        raise Refusal(
+            400, f"{param}: it asks nothing: no text of a user", code="invalid_value", param=param
+        ) from None
 
 
 def _name() -> str:

@@ -54,6 +54,7 @@ class Service:
         self._opens: dict[bool, bool] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hurried = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -143,17 +144,19 @@ class Service:
         """
         self.draining = True
         self.metrics.draining.set(1)
-        if await self._wait_idle(grace):
+        idle = asyncio.ensure_future(self._idle.wait())
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        await asyncio.wait({idle, hurried}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not self._running:
+            idle.cancel()
             return
         logger.warning("%d programs still run: they answer with what they have", self.running)
         for name in list(self._running):
             await stop_program(name)
-        await self._wait_idle(last)
+        await asyncio.wait({idle}, timeout=last)
+        idle.cancel()
 
-    async def _wait_idle(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True
+    def hurry(self) -> None:
+        """End the grace of `drain` now."""
+        self._hurried.set()

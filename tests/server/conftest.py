@@ -29,13 +29,15 @@ def script(prompt: str, request: Request) -> str:
     said = {
         "weather": f"Let me see. <tool_call>{CALL}</tool_call>",
         "long": LONG,
+        "hard": f"{LONG}</think> So it is \\boxed{{42}}.",
         "poem": "Roses are red.",
         "héllo": "Ünïcödé 🎉 is fine: \\boxed{ß}",
     }
     found = next((text for key, text in said.items() if key in question), "It is \\boxed{42}.")
     if "... Oh, I suddenly" in prompt:
         return "42}"
-    return f"6 sevens.\n</think>\n\n{found}" if prompt.endswith("<think>\n") else found
+    thinks = prompt.endswith("<think>\n") and "hard" not in question
+    return f"6 sevens.\n</think>\n\n{found}" if thinks else found
 
 
 def offered(**limits: Any) -> Offer:
@@ -84,11 +86,15 @@ class Served:
     Attributes:
         url: Where it is.
         engine: What it runs on; belongs to its loop.
+        service: Its programs.
         listening: The server itself.
     """
 
-    def __init__(self, engine: FakeEngine, listening: Listening, thread: threading.Thread) -> None:
-        self.engine, self.listening, self.thread = engine, listening, thread
+    def __init__(
+        self, engine: Any, service: Service, listening: Listening, thread: threading.Thread
+    ) -> None:
+        self.engine, self.service, self.listening = engine, service, listening
+        self.thread = thread
         self.url = listening.url
 
     def in_engine(self) -> int:
@@ -99,7 +105,7 @@ class Served:
 
 @contextmanager
 def serving(
-    engine: FakeEngine | None = None,
+    engine: Any = None,
     *,
     offer: Offer | None = None,
     keys: Keys | None = None,
@@ -114,7 +120,7 @@ def serving(
     thread.start()
     try:
         assert listening.ready.wait(20)
-        yield Served(engine, listening, thread)
+        yield Served(engine, app.state.service, listening, thread)
     finally:
         if thread.is_alive():
             listening.stop()
