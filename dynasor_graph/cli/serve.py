@@ -13,7 +13,7 @@ from dynasor_graph.cli import options as o
 from dynasor_graph.errors import ConfigError, NotInstalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
 
     from dynasor_graph.engine import Engine
     from dynasor_graph.reward import Reward
@@ -129,10 +129,11 @@ def serve(
     """
     try:
         from dynasor_graph.server import Keys
-        from dynasor_graph.server.listen import check_bind
+        from dynasor_graph.server.listen import bind, check_bind
     except ImportError:
         raise NotInstalled("the server (fastapi, uvicorn, prometheus-client)", "server") from None
     from dynasor_graph.runner import configure
+    from dynasor_graph.scheduler import order_named
 
     settings = o.settings_of(
         policy=policy,
@@ -148,6 +149,7 @@ def serve(
     )
     context = configure(algorithm, **settings)  # mistakes show before the model loads
     o.warn_if_elsewhere(policy, algorithm, context, model)
+    order = None if scheduler == "none" else order_named(scheduler)
     limits, in_force = _limits(limit or []), Keys.read(keys)
     check_bind(host, in_force, insecure=insecure)
     judged = reward is not None
@@ -166,13 +168,22 @@ def serve(
             {"algorithm": algorithm, "settings": settings, "limits": limits},
             name=name,
             app={
-                "scheduler": None if scheduler == "none" else scheduler,
+                "scheduler": order,
+                "hosts": _hosts(host, allow_host, in_force),
                 "log_prompts": log_prompts,
             },
-            hosts=allow_host or [],
-            listen={"host": host, "port": port, "grace": grace, "access_log": log_requests},
+            bound=bind(host, port),
+            listen={"grace": grace, "access_log": log_requests},
         )
     )
+
+
+def _hosts(host: str, more: list[str] | None, keys: Keys) -> list[str] | None:
+    """The names under which the server may be asked for; a key protects better than any."""
+    from dynasor_graph.server.listen import local_names
+
+    local = None if keys.names else local_names(host)
+    return None if local is None else [*local, *(more or [])]
 
 
 def _limits(given: list[str]) -> Limits:
@@ -201,30 +212,26 @@ async def _serve(
     *,
     name: str | None,
     app: dict[str, Any],
-    hosts: list[str],
+    bound: socket.socket,
     listen: dict[str, Any],
-    ready: Callable[[Any], None] = lambda listening: None,
 ) -> None:
     from dynasor_graph.cli.output import aside, opened
     from dynasor_graph.naming import with_reward
     from dynasor_graph.server import Offer, create_app
-    from dynasor_graph.server.listen import Listening, local_names
+    from dynasor_graph.server.listen import Listening
 
     async with opened(engine, reward):
         with with_reward({"reward": reward}) as named:
             model = name or Path(engine.model).name
-            local = local_names(listen["host"])
             asgi = create_app(
                 engine,
                 Offer(model=model, reward=named["reward"], **offer),
                 keys=keys,
-                hosts=None if local is None or keys.names else [*local, *hosts],
                 **app,
             )
-            listening = Listening(asgi, **listen)
+            listening = Listening(asgi, bound, **listen)
             for line in _told(listening.url, model, offer["algorithm"], keys):
                 aside.print(line, highlight=False, markup=False, soft_wrap=True)
-            ready(listening)
             await listening.run_until_stopped()
 
 

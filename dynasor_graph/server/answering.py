@@ -109,18 +109,20 @@ class Answering(Response):
             if came is None:
                 await out.comment("still here", self.shape.id)
                 continue
-            at, what = came
             rows: list[JSON | None] = []
-            if at not in begun:
-                if not begun:
-                    self.service.metrics.first_text(time.monotonic() - asked)
-                begun.add(at)
-                rows.append(self.shape.first(at))
-            if isinstance(what, Ended):
-                ended[at] = what
-                rows.append(self.shape.last(at, what))
-            else:
-                rows += [self.shape.piece(at, piece) for piece in what]
+            while came is not None:  # all that is there goes out in one piece
+                at, what = came
+                if at not in begun:
+                    if not begun:
+                        self.service.metrics.first_text(time.monotonic() - asked)
+                    begun.add(at)
+                    rows.append(self.shape.first(at))
+                if isinstance(what, Ended):
+                    ended[at] = what
+                    rows.append(self.shape.last(at, what))
+                else:
+                    rows += [self.shape.piece(at, piece) for piece in what]
+                came = choices.there()
             await out.event(*filter(None, rows), id_=self.shape.id)
         if self.include_usage:
             await out.event(self.shape.usage([ended[at] for at in sorted(ended)]))

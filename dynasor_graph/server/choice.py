@@ -100,14 +100,17 @@ class Choices:
         Raises:
             DynasorError: A program failed.
         """
+        if (there := self.there()) is not None:
+            return there
         try:
             async with asyncio.timeout(seconds):
-                at, came = await self._came.get()
+                return _unless_failed(await self._came.get())
         except TimeoutError:
             return None
-        if isinstance(came, Exception):
-            raise came
-        return at, came
+
+    def there(self) -> tuple[int, list[Piece] | Ended] | None:
+        """What is there already, of what `next` gives; None if nothing is."""
+        return None if self._came.empty() else _unless_failed(self._came.get_nowait())
 
     async def all(self) -> list[Ended]:
         """What all of them come to, in their order."""
@@ -169,6 +172,15 @@ class Choices:
             finish = "tool_calls"
         visible = len(await self._service.engine.encode(reply.content)) if reply.content else 0
         return Ended(result=result, reply=reply, finish=finish, visible=visible)
+
+
+def _unless_failed(
+    came: tuple[int, list[Piece] | Ended | Exception],
+) -> tuple[int, list[Piece] | Ended]:
+    at, what = came
+    if isinstance(what, Exception):
+        raise what
+    return at, what
 
 
 class _Cut:

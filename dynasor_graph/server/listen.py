@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-__all__ = ["Listening", "check_bind", "is_loopback", "local_names"]
+__all__ = ["Listening", "bind", "check_bind", "is_loopback", "local_names"]
 
 LAST_WORD: Final = 10.0
 """Seconds that programs have to answer with what they have, once the grace is over."""
@@ -64,16 +64,13 @@ class Listening(uvicorn.Server):
 
     Args:
         app: What `create_app` made.
-        host: Where to listen.
-        port: 0 takes a free one.
+        bound: Where to listen: what `bind` made. It is closed in the end.
         grace: Seconds, >= 0.
         access_log: Whether each request is logged: path and status, never a body.
 
-    Raises:
-        ConfigError: The address cannot be listened on.
-
     Attributes:
         url: Where it is reached.
+        port: The part of it that may have been free to choose.
         loop: That it runs on, once it does.
         ready: Set once it takes requests.
     """
@@ -81,12 +78,10 @@ class Listening(uvicorn.Server):
     loop: asyncio.AbstractEventLoop
 
     def __init__(
-        self, app: FastAPI, host: str, port: int, *, grace: float = 30.0, access_log: bool = False
+        self, app: FastAPI, bound: socket.socket, *, grace: float = 30.0, access_log: bool = False
     ) -> None:
         config = uvicorn.Config(
             app,
-            host=host,
-            port=port,
             ws="none",
             lifespan="on",
             access_log=access_log,
@@ -97,9 +92,9 @@ class Listening(uvicorn.Server):
         )
         super().__init__(config)
         self._service, self._grace = app.state.service, grace
-        self._socket = _bind(host, port)
-        at, port = self._socket.getsockname()[:2]
-        self.url = f"http://{f'[{at}]' if ':' in at else at}:{port}"
+        self._socket = bound
+        host, self.port = bound.getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self.ready = threading.Event()
         self._draining: asyncio.Task[None] | None = None
         self._told = 0
@@ -139,12 +134,17 @@ class Listening(uvicorn.Server):
         self.stop()
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """An address, taken; port 0 takes a free one.
+
+    Raises:
+        ConfigError: It cannot be had.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.socket(family, socket.SOCK_STREAM)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
     except (OSError, OverflowError) as error:
+        bound.close()
         raise ConfigError(f"cannot listen on {host} port {port}: {error}") from None
     return bound

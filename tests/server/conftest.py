@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 
 from dynasor_graph.engine import Engine, FakeEngine
 from dynasor_graph.server import Keys, Limits, Offer, Service, create_app
-from dynasor_graph.server.listen import Listening
-from dynasor_graph.types import Request
+from dynasor_graph.server.listen import Listening, bind
+from dynasor_graph.types import Load, Request
 
 MODEL = "fake"
 ASKED: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "6 * 7?"}]}
@@ -99,8 +100,20 @@ class Served:
 
     def in_engine(self) -> int:
         """Requests in the engine, running or waiting."""
-        load = asyncio.run_coroutine_threadsafe(self.engine.load(), self.listening.loop).result(10)
+        load: Load = asyncio.run_coroutine_threadsafe(
+            self.engine.load(), self.listening.loop
+        ).result(10)
         return load.running + load.waiting
+
+
+def soon(what: Callable[[], bool], seconds: float = 1.0) -> bool:
+    """Whether it comes true in time."""
+    until = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 @contextmanager
@@ -115,7 +128,7 @@ def serving(
     """A server on a free port while inside."""
     engine = engine or FakeEngine(script, speed=4)
     app = create_app(engine, offer or offered(concurrency=2000), keys=keys, **options)
-    listening = Listening(app, "127.0.0.1", 0, grace=grace)
+    listening = Listening(app, bind("127.0.0.1", 0), grace=grace)
     thread = threading.Thread(target=lambda: asyncio.run(listening.run_until_stopped()))
     thread.start()
     try:

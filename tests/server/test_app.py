@@ -307,8 +307,9 @@ async def test_a_request_that_runs_holds_up_no_other(client: Client):
     client.engine.gate.clear()
     async with asyncio.TaskGroup() as group:
         slow = group.create_task(client.chat(stream=True))
-        while not client.service.running:
+        for _ in range(50):
             await asyncio.sleep(0)
+        assert client.service.running
         assert (await client.get("/health")).json() == {"status": "ok"}
         assert (await client.get("/v1/models")).status_code == 200
         client.engine.gate.set()
@@ -430,8 +431,9 @@ async def test_a_full_queue_is_told_with_a_time_to_come_back():
         engine.engine.gate.clear()  # type: ignore[attr-defined]
         first = asyncio.create_task(client.chat(model="fake@direct"))
         second = asyncio.create_task(client.chat(model="fake@direct"))
-        while (await engine.load()).waiting < 1:
+        for _ in range(100):
             await asyncio.sleep(0)
+        assert (await engine.load()).waiting == 1
         full = await client.chat(model="fake@direct", stream=True)
         assert (full.status_code, full.json()["error"]["code"]) == (429, "overloaded")
         assert int(full.headers["retry-after"]) >= 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -14,7 +12,7 @@ import httpx
 import pytest
 
 from dynasor_graph.engine import FakeEngine
-from tests.server.conftest import ASKED, Served, offered, script, serving
+from tests.server.conftest import ASKED, Served, offered, script, serving, soon
 
 
 def slow() -> FakeEngine:
@@ -22,16 +20,6 @@ def slow() -> FakeEngine:
     engine = FakeEngine(script, speed=1)
     engine.gate.clear()
     return engine
-
-
-def soon(what: Callable[[], bool], seconds: float = 1.0) -> bool:
-    """Whether it comes true in time."""
-    until = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def post(served: Served, **fields) -> httpx.Response:
@@ -122,11 +110,8 @@ def test_what_still_runs_after_the_grace_answers_with_what_it_has(model: str):
 
     with serving(FakeEngine(one_slow, speed=1), grace=0.2) as served, ThreadPoolExecutor() as pool:
         slow_one = {"messages": [{"role": "user", "content": "slow"}], "model": model}
-        more = {"x_dynasor": {} if model == "fake@cot" else {"policy": "fixed"}}
-        if model == "fake":
-            more["x_dynasor"] |= {"branches": 200, "budget": {"concurrency": 1}}
-        elif model == "fake@direct":
-            more = {}
+        one_by_one = {"policy": "fixed", "branches": 200, "budget": {"concurrency": 1}}
+        more = {"x_dynasor": one_by_one if model == "fake" else {}}
         served.engine.gate.clear()
         running = pool.submit(post, served, **slow_one, **more)
         assert soon(lambda: served.in_engine() > 0, 5)
