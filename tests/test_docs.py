@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 import typer
+import uvicorn
 from pytest_examples import CodeExample, EvalExample, find_examples
 
 import dynasor_graph
@@ -143,6 +144,14 @@ def test_a_command_runs_on_the_scripted_engine(
     if command in {"solve", "run", "demo", "chat"}:
         rest += ["--engine", "fake"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("6 * 7?\n"))
+    if command == "serve":  # no longer than it takes to start and to stop
+
+        async def stopped(server: uvicorn.Server) -> None:
+            assert server.started
+
+        monkeypatch.setattr(uvicorn.Server, "main_loop", stopped)
+        Path("keys.txt").write_text(f"ada={'k' * 24}\n")
+        rest += ["--engine", "fake", "--port", "0"]
     if command == "run":
         Path("questions.jsonl").write_text(json.dumps({"question": "6 * 7?", "answer": "42"}))
     if command == "report":

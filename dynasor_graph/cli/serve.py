@@ -115,6 +115,7 @@ def serve(
     max_tokens: o.MAX_TOKENS = None,
     system: o.SYSTEM = None,
     set_: o.SET = None,
+    otel: o.OTEL = False,
 ) -> None:
     """Serve reasoning programs behind OpenAI's API: change a base URL, and answers settle.
 
@@ -152,6 +153,7 @@ def serve(
     order = None if scheduler == "none" else order_named(scheduler)
     limits, in_force = _limits(limit or []), Keys.read(keys)
     check_bind(host, in_force, insecure=insecure)
+    o.watch_if(otel)
     judged = reward is not None
     if o.is_judged([algorithm]) and not judged:
         raise ConfigError(f"--algorithm {algorithm} needs a reward: add --reward abacus-7m-reward")

@@ -15,8 +15,8 @@ from dynasor_graph.server.choice import Choices, Ended
 from dynasor_graph.server.limits import Turnstile
 from dynasor_graph.server.plan import Job
 from dynasor_graph.server.refusal import refusal_of
-from dynasor_graph.server.replies import Shape
 from dynasor_graph.server.service import Service
+from dynasor_graph.server.shape import Shape
 from dynasor_graph.types import JSON
 
 if TYPE_CHECKING:

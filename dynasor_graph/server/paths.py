@@ -22,10 +22,10 @@ from dynasor_graph.server.replies import (
     Health,
     Model,
     Models,
-    Shape,
 )
 from dynasor_graph.server.requests import Asked, ChatRequest, CompletionRequest
 from dynasor_graph.server.service import Service
+from dynasor_graph.server.shape import Shape
 
 __all__ = ["paths"]
 

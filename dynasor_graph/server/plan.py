@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from dynasor_graph.algorithms import ALGORITHMS, Algorithm
 from dynasor_graph.errors import ConfigError, InputError
 from dynasor_graph.executor import Context, Judged
 from dynasor_graph.questions import Question
 from dynasor_graph.runner import configure
+from dynasor_graph.server.draft import Draft
 from dynasor_graph.server.effort import EFFORTS, knob_of, scaled
 from dynasor_graph.server.limits import Limits
 from dynasor_graph.server.refusal import Refusal
@@ -25,25 +26,6 @@ DIRECT: Final = "direct"
 
 _DIRECT_IS: Final[JSON] = {"branches": 1, "policy": "fixed"}
 _SHARED: Final = frozenset({"budget", "sampling", "system", "thinking"})
-_NOT_YOURS: Final = {
-    "engine": "it is the server's",
-    "reward": "it is the server's",
-    "account": "it is the server's",
-    "tenant": "it follows from the key, or from `user`",
-    "shadow": "it is the server's",
-    "tools": "use the field `tools`",
-    "stream_tokens": "it is the server's",
-    "keep_tokens": "it is the server's",
-    "raw_prompt": "use /v1/completions",
-    "seeded_by": "use the field `seed`",
-}
-_PLAIN: Final = {
-    "temperature": "sampling.temperature",
-    "top_p": "sampling.top_p",
-    "seed": "sampling.seed",
-    "max_tokens": "sampling.max_tokens",
-    "max_completion_tokens": "budget.tokens",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +94,9 @@ def plan(asked: Asked, offer: Offer, *, tenant: str, seconds: float | None = Non
     """
     name, extra = _chosen(asked, offer)
     algorithm = ALGORITHMS["self_consistency" if name == DIRECT else name]
-    draft = _Draft(_defaults(name, algorithm, offer))
-    for key, value in _leaves(extra):
-        draft.put(key, value, f"x_dynasor.{key}")
-    _put_fields(draft, asked)
+    draft = Draft(_defaults(name, algorithm, offer))
+    draft.put_extra(extra)
+    draft.put_fields(asked)
     if seconds is not None:
         draft.put("budget.seconds", seconds, "x-dynasor-deadline")
     if isinstance(asked, ChatRequest):
@@ -199,76 +180,7 @@ def _defaults(name: str, algorithm: Algorithm, offer: Offer) -> JSON:
     return values | (_DIRECT_IS if name == DIRECT else {})
 
 
-class _Draft:
-    """Settings while they are put together, and which field of the request gave each."""
-
-    def __init__(self, values: JSON) -> None:
-        self.values = values
-        self.params: dict[str, str] = {}
-
-    def put(self, path: str, value: Any, param: str) -> None:
-        """Take a setting.
-
-        Raises:
-            Refusal: Another field gave it, too.
-        """
-        if path in self.params:
-            raise Refusal(
-                400,
-                f"{param} and {self.params[path]} are one setting: give one of them",
-                code="invalid_value",
-                param=param,
-            )
-        self.params[path] = param
-        group, dot, leaf = path.partition(".")
-        if dot:
-            self.values[group] = {**self.values.get(group, {}), leaf: value}
-        else:
-            self.values[path] = value
-
-
-def _leaves(extra: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in extra.items():
-        param = f"x_dynasor.{key}"
-        if key in _NOT_YOURS:
-            raise Refusal(
-                400, f"{param}: {_NOT_YOURS[key]}", code="unsupported_parameter", param=param
-            )
-        if key == "policy" and _names_file(value):
-            raise Refusal(
-                400,
-                "x_dynasor.policy: files are the server's: send the policy itself, as JSON",
-                code="unsupported_parameter",
-                param=param,
-            )
-        if key in {"sampling", "budget"}:
-            if not isinstance(value, dict):
-                raise Refusal(400, f"{param}: must be an object", code="invalid_value", param=param)
-            yield from ((f"{key}.{leaf}", inner) for leaf, inner in value.items())
-        else:
-            yield key, value
-
-
-def _names_file(policy: Any) -> bool:
-    """Whether reading a policy could open a file: text that ends with .json is a file's name."""
-    if isinstance(policy, dict):
-        return any(map(_names_file, policy.values()))
-    if isinstance(policy, list):
-        return any(map(_names_file, policy))
-    return isinstance(policy, str) and ".json" in policy.lower()
-
-
-def _put_fields(draft: _Draft, asked: Asked) -> None:
-    for name, path in _PLAIN.items():
-        if (value := getattr(asked, name, None)) is not None:
-            draft.put(path, value, name)
-    if asked.stops is not None:
-        draft.put("sampling.stop", tuple(filter(None, asked.stops)), "stop")
-    if asked.top_k is not None:
-        draft.put("sampling.top_k", max(0, asked.top_k), "top_k")
-
-
-def _put_chat(draft: _Draft, asked: ChatRequest, algorithm: Algorithm, name: str) -> None:
+def _put_chat(draft: Draft, asked: ChatRequest, algorithm: Algorithm, name: str) -> None:
     effort, template = asked.reasoning_effort, asked.chat_template_kwargs
     if template is not None and template.enable_thinking is not None:
         draft.put("thinking", template.enable_thinking, "chat_template_kwargs.enable_thinking")

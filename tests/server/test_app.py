@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +26,15 @@ def chunks(text: str) -> list[dict[str, Any]]:
 
 def said(rows: list[dict[str, Any]], name: str = "content") -> str:
     return "".join(choice["delta"].get(name) or "" for row in rows for choice in row["choices"])
+
+
+async def until(what: Callable[[], bool]) -> None:
+    """Let the others run until it is true."""
+    for _ in range(10_000):
+        if what():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it does not come true")
 
 
 def asked(text: str) -> list[dict[str, str]]:
@@ -307,9 +317,7 @@ async def test_a_request_that_runs_holds_up_no_other(client: Client):
     client.engine.gate.clear()
     async with asyncio.TaskGroup() as group:
         slow = group.create_task(client.chat(stream=True))
-        for _ in range(50):
-            await asyncio.sleep(0)
-        assert client.service.running
+        await until(lambda: client.service.running > 0)
         assert (await client.get("/health")).json() == {"status": "ok"}
         assert (await client.get("/v1/models")).status_code == 200
         client.engine.gate.set()
@@ -431,9 +439,7 @@ async def test_a_full_queue_is_told_with_a_time_to_come_back():
         engine.engine.gate.clear()  # type: ignore[attr-defined]
         first = asyncio.create_task(client.chat(model="fake@direct"))
         second = asyncio.create_task(client.chat(model="fake@direct"))
-        for _ in range(100):
-            await asyncio.sleep(0)
-        assert (await engine.load()).waiting == 1
+        await until(lambda: engine.counts.waiting == 1)
         full = await client.chat(model="fake@direct", stream=True)
         assert (full.status_code, full.json()["error"]["code"]) == (429, "overloaded")
         assert int(full.headers["retry-after"]) >= 1
