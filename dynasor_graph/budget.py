@@ -73,6 +73,21 @@ class Usage:
         """All work beyond the branches' own prompts, which every policy pays alike."""
         return self.generated + self.probe_prefill + self.reward
 
+    @property
+    def steering(self) -> int:
+        """What stopping early costs: branches that were stopped half-way, and probes."""
+        return self.terminated + self.probe + self.probe_prefill
+
+    @property
+    def cached(self) -> int:
+        """Prompt tokens that the prefix cache had, of branches and probes."""
+        return self.prompt_cached + self.probe_cached
+
+    @property
+    def read(self) -> int:
+        """Prompt tokens of all requests, computed or found in the prefix cache."""
+        return self.prompt + self.probe_prefill + self.cached
+
     def __add__(self, other: Usage) -> Usage:
         both = map(operator.add, _amounts(self), _amounts(other))
         return Usage(**dict(zip(_LINES, both, strict=True)))

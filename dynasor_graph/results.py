@@ -64,8 +64,7 @@ class Result:
         less what was paid for the decision: branches that were stopped half-way, and probes.
         """
         saved: int = (self.decision or {}).get("saved", 0)
-        spent = self.usage
-        return saved - spent.terminated - spent.probe - spent.probe_prefill
+        return saved - self.usage.steering
 
     def to_json(self) -> JSON:
         """The row in a results file."""

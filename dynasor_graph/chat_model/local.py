@@ -93,7 +93,7 @@ async def _ended(result: Result, asked: Asked, engine: Engine) -> Ended:
             "stop_reason": reason.value,
             "rounds": result.rounds,
             "branches": result.branches,
-            "tokens_saved": (result.decision or {}).get("saved", 0),
+            "tokens_saved": result.tokens_saved,
             "ledger": result.usage.lines(),
             "decision": result.decision,
             "latency_s": result.latency_s,
@@ -108,14 +108,12 @@ async def usage_of(result: Result, engine: Engine) -> JSON:
     not in the content (thoughts, other branches, probes) is `reasoning`.
     """
     spent = result.usage
-    cached = spent.prompt_cached + spent.probe_cached
-    prompts = spent.prompt + spent.probe_prefill + cached
     _, thought, said = result.text.rpartition(CLOSED)
     content = len(await engine.encode(said if thought else result.text))
     return {
-        "input_tokens": prompts,
+        "input_tokens": spent.read,
         "output_tokens": spent.generated,
-        "total_tokens": prompts + spent.generated,
-        "input_token_details": {"cache_read": cached},
+        "total_tokens": spent.read + spent.generated,
+        "input_token_details": {"cache_read": spent.cached},
         "output_token_details": {"reasoning": max(0, spent.generated - content)},
     }

@@ -55,11 +55,11 @@ class ChatDynasor(BaseChatModel):
     ```python
     ChatDynasor(engine=engine)                        # an engine that is open, or its registered name
     ChatDynasor(model="abacus-7m")                    # opened in vLLM at the first call, for the process
-    ChatDynasor(base_url="http://127.0.0.1:8000")     # `dynasor-graph serve`
+    ChatDynasor(base_url="http://127.0.0.1:8100")     # `dynasor-graph serve`
     ```
 
     What is not given keeps the algorithm's default. A reply's `response_metadata` has `certaindex`
-    (0 to 1), `stop_reason`, `answer`, `rounds`, `branches`, `tokens_saved` (the policy's estimate of
+    (0 to 1), `stop_reason`, `answer`, `rounds`, `branches`, `tokens_saved` (`Result.tokens_saved`:
     what the cap would have cost more), `ledger` and `decision`; what was thought is in
     `additional_kwargs["reasoning_content"]`. While a reply is streamed, what is shown of several
     branches is reasoning.

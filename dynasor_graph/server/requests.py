@@ -241,7 +241,7 @@ class ChatRequest(Asked):
             Field(max_length=16),
         ]
         | None
-    ) = Field(None, description="comes back in the reply, and stands in the log")
+    ) = Field(None, description="comes back in the reply")
     modalities: Annotated[
         Annotated[list[Literal["text"]], Field(max_length=1)] | None, _Refused
     ] = None

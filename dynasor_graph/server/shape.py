@@ -134,14 +134,12 @@ def spent(ended: Sequence[Ended]) -> JSON:
     the content is `reasoning_tokens`: thoughts, other branches, probes.
     """
     all_ = sum((one.result.usage for one in ended), Usage())
-    cached = all_.prompt_cached + all_.probe_cached
-    prompt = all_.prompt + all_.probe_prefill + cached
     visible = sum(one.visible for one in ended)
     return {
-        "prompt_tokens": prompt,
+        "prompt_tokens": all_.read,
         "completion_tokens": all_.generated,
-        "total_tokens": prompt + all_.generated,
-        "prompt_tokens_details": {"cached_tokens": cached},
+        "total_tokens": all_.read + all_.generated,
+        "prompt_tokens_details": {"cached_tokens": all_.cached},
         "completion_tokens_details": {
             "reasoning_tokens": max(0, all_.generated - visible),
             "probe_tokens": all_.probe,

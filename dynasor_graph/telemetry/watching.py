@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dynasor_graph.budget import Usage
 from dynasor_graph.types import JSON
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Telemetry:
         )
         self.spent = meter.create_counter("dynasor.program.tokens", "{token}", "By kind of work")
         self.saved = meter.create_counter(
-            "dynasor.program.tokens_saved", "{token}", "The policy's estimate, against the cap"
+            "dynasor.program.tokens_saved", "{token}", "Against the cap, net of what stopping cost"
         )
         self.certaindex = meter.create_histogram(
             "dynasor.program.certaindex",
@@ -239,8 +240,8 @@ class _Watched:
         if self._program is None:
             return
         self._over = True
-        usage: Mapping[str, int] = event["usage"]
-        saved = (event.get("decision") or {}).get("saved") or 0
+        usage = Usage.from_json(event["usage"])
+        saved = (event.get("decision") or {}).get("saved", 0) - usage.steering
         self._program.set_attributes(
             {
                 "dynasor.stop_reason": str(event["stop_reason"]),
@@ -250,13 +251,9 @@ class _Watched:
                 "dynasor.tokens.net": event["net_tokens"],
                 "dynasor.tokens.saved": saved,
                 "dynasor.queued_s": event["queued_s"],
-                "gen_ai.usage.input_tokens": _sum(
-                    usage, "prompt", "prompt_cached", "probe_prefill", "probe_cached"
-                ),
-                "gen_ai.usage.output_tokens": _sum(usage, "main", "terminated", "probe"),
-                "gen_ai.usage.cache_read.input_tokens": _sum(
-                    usage, "prompt_cached", "probe_cached"
-                ),
+                "gen_ai.usage.input_tokens": usage.read,
+                "gen_ai.usage.output_tokens": usage.generated,
+                "gen_ai.usage.cache_read.input_tokens": usage.cached,
             }
         )
         if self._t.content:
@@ -264,8 +261,8 @@ class _Watched:
         labels = {**self._common, "dynasor.stop_reason": str(event["stop_reason"])}
         self._t.programs.record(event["latency_s"], labels)
         self._t.certaindex.record(event["certaindex"], labels)
-        self._t.saved.add(saved, self._common)
-        for name, tokens in usage.items():
+        self._t.saved.add(max(0, saved), self._common)  # a counter goes up only
+        for name, tokens in usage.lines().items():
             self._t.spent.add(tokens, {**self._common, "dynasor.tokens.kind": name})
 
     def _said(self, attribute: str, role: str, text: str) -> None:
@@ -301,14 +298,9 @@ def _within(span: Span | None) -> Any:
 
 def _counts(kind: str, event: JSON) -> tuple[int, int, int] | None:
     """Prompt tokens, those of them that were cached, and tokens generated; None if nothing was asked."""
-    usage: Mapping[str, int] = event.get("usage", {})
     if kind == "probe":
         return event["prefill"] + event["cached"], event["cached"], event["tokens"]
-    if not usage:  # a solution of a search: its steps were the requests
+    if not event.get("usage"):  # a solution of a search: its steps were the requests
         return None
-    cached = usage.get("prompt_cached", 0)
-    return usage.get("prompt", 0) + cached, cached, _sum(usage, "main", "terminated")
-
-
-def _sum(usage: Mapping[str, int], *kinds: str) -> int:
-    return sum(usage.get(kind, 0) for kind in kinds)
+    usage = Usage.from_json(event["usage"])
+    return usage.prompt + usage.prompt_cached, usage.prompt_cached, usage.main + usage.terminated
