@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from typing import Any, Self
+from typing import Self
 
 from dynasor_graph.engine import Engine, engine_named
 from dynasor_graph.errors import EngineError
@@ -116,15 +116,14 @@ class Service:
             self._running.discard(name)
             if not self._running:
                 self._idle.set()
-            asked: dict[str, Any] = {"asked": job.question.text} if self._log_prompts else {}
-            told = f" asked={asked['asked']!r}" if asked else ""
+            asked = f" asked={job.question.text!r}" if self._log_prompts else ""
             logger.info(
                 "program %s algorithm=%s tenant=%s %s%s",
                 name,
                 job.name,
                 job.context.tenant or "-",
                 ended,
-                told,
+                asked,
             )
 
     def _said(self, result: Result) -> str:
