@@ -3,8 +3,8 @@
     python -m benchmarks.game24 SAMPLES.jsonl.gz TREES.jsonl.gz [--part verdicts|search|both] [--json]
 
 SAMPLES: a line is a question, its four numbers, with its samples: answer, tokens and verdict. TREES: a
-line is a tree of Tree of Thoughts: its steps with the model's values, its last answers with their verdicts
-(https://github.com/princeton-nlp/tree-of-thought-llm, logs/game24, brought into this form).
+line is a tree of Tree of Thoughts: its steps with the model's values, its last answers with their
+verdicts (https://github.com/princeton-nlp/tree-of-thought-llm, logs/game24, brought into this form).
 
 verdicts: what `Expression` says of every recorded answer, against what was recorded; each disagreement
 is put down to a cause, which is looked up in the text and not assumed.

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         probe_certaindex,
         reward_certaindex,
     )
+    from dynasor_graph.chat_model import ChatDynasor
     from dynasor_graph.engine import Engine, FakeEngine, complete, open_engine, register
     from dynasor_graph.errors import ConfigError, DynasorError, EngineError, InputError, RewardError
     from dynasor_graph.executor import (
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         grow_level,
         program,
         resolve,
+        stop_program,
     )
     from dynasor_graph.policies import (
         PRESETS,
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
         register_reward,
     )
     from dynasor_graph.runner import Runner, solve, stream
+    from dynasor_graph.telemetry import disable_telemetry, enable_telemetry
     from dynasor_graph.trace import TraceWriter, read_trace
     from dynasor_graph.types import Completion, Delta, Load, Request, Sampling, StopReason
 
@@ -135,6 +138,7 @@ _HOME = {
         "probe_certaindex",
         "reward_certaindex",
     ),
+    "chat_model": ("ChatDynasor",),
     "engine": (
         "Engine",
         "FakeEngine",
@@ -172,6 +176,7 @@ _HOME = {
         "grow_level",
         "program",
         "resolve",
+        "stop_program",
     ),
     "policies": (
         "AllOf",
@@ -207,6 +212,10 @@ _HOME = {
         "solve",
         "stream",
     ),
+    "telemetry": (
+        "disable_telemetry",
+        "enable_telemetry",
+    ),
     "trace": (
         "TraceWriter",
         "read_trace",
@@ -236,6 +245,7 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "Budget",
     "Certaindex",
     "ChainOfThought",
+    "ChatDynasor",
     "Completion",
     "ConfigError",
     "Context",
@@ -298,7 +308,9 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "complete",
     "conclude",
     "decide",
+    "disable_telemetry",
     "elect",
+    "enable_telemetry",
     "entropy_certaindex",
     "extract_answer",
     "find_algorithm",
@@ -318,6 +330,7 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "resolve",
     "reward_certaindex",
     "solve",
+    "stop_program",
     "stream",
 ]
 

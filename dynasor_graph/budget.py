@@ -7,8 +7,9 @@ A hard limit is never passed, by even one token: ask the ledger *before* the eng
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -72,23 +73,42 @@ class Usage:
         """All work beyond the branches' own prompts, which every policy pays alike."""
         return self.generated + self.probe_prefill + self.reward
 
+    @property
+    def steering(self) -> int:
+        """What stopping early costs: branches that were stopped half-way, and probes."""
+        return self.terminated + self.probe + self.probe_prefill
+
+    @property
+    def cached(self) -> int:
+        """Prompt tokens that the prefix cache had, of branches and probes."""
+        return self.prompt_cached + self.probe_cached
+
+    @property
+    def read(self) -> int:
+        """Prompt tokens of all requests, computed or found in the prefix cache."""
+        return self.prompt + self.probe_prefill + self.cached
+
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        )
+        both = map(operator.add, _amounts(self), _amounts(other))
+        return Usage(**dict(zip(_LINES, both, strict=True)))
 
     def lines(self) -> dict[str, int]:
         """The lines that are not zero."""
-        return {name: tokens for name, tokens in asdict(self).items() if tokens}
+        return {name: n for name, n in zip(_LINES, _amounts(self), strict=True) if n}
 
     def to_json(self) -> dict[str, int]:
         """All lines, and the two sums."""
-        return asdict(self) | {"gross": self.gross, "net": self.net}
+        whole = dict(zip(_LINES, _amounts(self), strict=True))
+        return whole | {"gross": self.gross, "net": self.net}
 
     @classmethod
     def from_json(cls, row: Mapping[str, int]) -> Usage:
         """Read what `to_json` or `lines` wrote."""
-        return cls(**{f.name: row.get(f.name, 0) for f in fields(cls)})
+        return cls(**{name: row.get(name, 0) for name in _LINES})
+
+
+_LINES = tuple(field.name for field in fields(Usage))
+_amounts = operator.attrgetter(*_LINES)  # `asdict` takes ten times as long, several times a branch
 
 
 class Grant(NamedTuple):

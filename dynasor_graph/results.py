@@ -56,6 +56,16 @@ class Result:
     correct: bool | None = None
     error: str | None = None
 
+    @property
+    def tokens_saved(self) -> int:
+        """What stopping early saved against the cap, net: less than 0 where probes cost more than it.
+
+        `decision.saved` (what is left of the knob, times this program's mean tokens of one step of it),
+        less what was paid for the decision: branches that were stopped half-way, and probes.
+        """
+        saved: int = (self.decision or {}).get("saved", 0)
+        return saved - self.usage.steering
+
     def to_json(self) -> JSON:
         """The row in a results file."""
         return {

@@ -6,8 +6,10 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, cast
 
+from langgraph.graph.state import CompiledStateGraph
 from pydantic import ValidationError
 
 from dynasor_graph.algorithms import Algorithm, find_algorithm
@@ -22,13 +24,14 @@ from dynasor_graph.errors import (
     InputError,
     explain,
 )
-from dynasor_graph.executor import Context, Judged, equivalence_of
+from dynasor_graph.executor import Context, Judged, equivalence_of, stoppable
 from dynasor_graph.naming import named, scheduled, with_reward
 from dynasor_graph.policies import Pacing
 from dynasor_graph.questions import Question
 from dynasor_graph.results import Result
 from dynasor_graph.reward import reward_named
 from dynasor_graph.scheduler import Order, order_named, scheduler_of
+from dynasor_graph.telemetry import telemetry
 from dynasor_graph.types import JSON, StopReason
 
 __all__ = ["Runner", "configure", "solve", "stream"]
@@ -100,45 +103,59 @@ async def solve(
     raise AssertionError("a program ends with a result")
 
 
-async def _run_one(
+def _run_one(
     algorithm: Algorithm, context: Context, question: Question
 ) -> AsyncGenerator[JSON | Result, None]:
-    clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
-    started = clock()
-    engine = await engine_named(context.engine)
-    kind = kind_for(context.answers, question.id, question.fields, question.gold)
-    context = context.model_copy(update={"answers": kind})
-    settings = context.model_dump(mode="json", exclude={"engine", "account", "reward"})
-    if isinstance(context, Judged):
-        settings["reward"] = (await reward_named(context.reward)).name
-    yield {
-        "event": "program",
-        "program": question.id,
-        "question": question.text,
-        "gold": question.gold,
-        "algorithm": algorithm.name,
-        "model": engine.model,
-        "settings": settings,
-    }
-    state: JSON = {}
-    graph = algorithm.compile()
-    run = graph.astream(
-        {"question": list(question.chat) or question.text, "program": question.id},
-        context=context,
-        stream_mode=["custom", "values"],
-    )
-    try:
-        async with aclosing(cast("AsyncGenerator[tuple[str, JSON], None]", run)) as parts:
-            async for mode, part in parts:
-                if mode == "custom":
-                    yield part
-                else:
-                    state = part
-    finally:
-        scheduler_of(engine).forget(question.id)
-    result = await _result(question, kind, engine, state, clock() - started)
-    yield {"event": "result", "program": question.id, **result.to_json()}
-    yield result
+    run = _program(algorithm, context, question)
+    observed = telemetry()
+    return run if observed is None else observed.watch(run)
+
+
+async def _program(
+    algorithm: Algorithm, context: Context, question: Question
+) -> AsyncGenerator[JSON | Result, None]:
+    with stoppable(question.id):
+        clock = asyncio.get_running_loop().time  # the monotonic clock, unless it is virtual
+        started = clock()
+        engine = await engine_named(context.engine)
+        kind = kind_for(context.answers, question.id, question.fields, question.gold)
+        context = context.model_copy(update={"answers": kind})
+        settings = context.model_dump(mode="json", exclude={"engine", "account", "reward"})
+        if isinstance(context, Judged):
+            settings["reward"] = (await reward_named(context.reward)).name
+        yield {
+            "event": "program",
+            "program": question.id,
+            "question": question.text,
+            "gold": question.gold,
+            "algorithm": algorithm.name,
+            "model": engine.model,
+            "settings": settings,
+        }
+        state: JSON = {}
+        run = _graph(algorithm).astream(
+            {"question": list(question.chat) or question.text, "program": question.id},
+            context=context,
+            stream_mode=["custom", "values"],
+        )
+        try:
+            async with aclosing(cast("AsyncGenerator[tuple[str, JSON], None]", run)) as parts:
+                async for mode, part in parts:
+                    if mode == "custom":
+                        yield part
+                    else:
+                        state = part
+        finally:
+            scheduler_of(engine).forget(question.id)
+        result = await _result(question, kind, engine, state, clock() - started)
+        yield {"event": "result", "program": question.id, **result.to_json()}
+        yield result
+
+
+@lru_cache(maxsize=32)
+def _graph(algorithm: Algorithm) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Compiled once: it takes as long as several branches."""
+    return algorithm.compile()
 
 
 async def _result(

@@ -58,6 +58,8 @@ class StopReason(StrEnum):
     """The time was up; the answer is the best so far."""
     ROUNDS = "rounds"
     """The number of rounds was spent."""
+    STOPPED = "stopped"
+    """Somebody told it to stop; the answer is the best so far."""
 
 
 class Sampling(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 import typer
+import uvicorn
 from pytest_examples import CodeExample, EvalExample, find_examples
 
 import dynasor_graph
@@ -131,6 +133,50 @@ def test_a_command_has_the_options_that_the_page_gives_it(arguments: list[str]):
     typer.main.get_command(app).commands[command].make_context(command, rest)  # type: ignore[attr-defined]
 
 
+def _put_questions() -> None:
+    Path("questions.jsonl").write_text(
+        json.dumps({"id": "a", "question": "6 * 7?", "answer": "42"})
+    )
+
+
+def _put_results() -> None:
+    _put_questions()
+    for policy in ("fixed", "beta"):
+        with pytest.raises(SystemExit):
+            main(["run", "questions.jsonl", "-e", "fake", "-p", policy, "-o", f"{policy}.jsonl"])
+
+
+def _put_keys() -> None:
+    Path("keys.txt").write_text(f"ada={'k' * 24}\n")
+
+
+PUT = {"run": _put_questions, "report": _put_results, "serve": _put_keys}
+"""The files that a command's pages take for granted."""
+ENGINE = ["--engine", "fake"]
+SHORT = {
+    "solve": ENGINE,
+    "run": ENGINE,
+    "demo": ENGINE,
+    "chat": ENGINE,
+    "serve": [*ENGINE, "--port", "0"],
+    "replay": ["--shuffles", "1"],
+    "calibrate": ["--shuffles", "1", "--max-loss", "60"],
+}
+"""What keeps a command short, and off a real engine."""
+
+
+@pytest.fixture
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody types a question, and a server is stopped as soon as it has started."""
+
+    async def stopped(server: uvicorn.Server) -> None:
+        assert server.started
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("6 * 7?\n"))
+    monkeypatch.setattr(uvicorn.Server, "main_loop", stopped)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_a_command_runs_on_the_scripted_engine(
     arguments: list[str], capfd: pytest.CaptureFixture[str]
@@ -139,29 +185,15 @@ def test_a_command_runs_on_the_scripted_engine(
     while given := NOT_HERE & set(rest):
         at = rest.index(given.pop())
         del rest[at : at + 2]
-    if command in {"solve", "run", "demo"}:
-        rest += ["--engine", "fake"]
-    if command == "run":
-        Path("questions.jsonl").write_text(json.dumps({"question": "6 * 7?", "answer": "42"}))
-    if command == "report":
-        for policy in ("fixed", "beta"):
-            row = json.dumps({"id": "a", "question": "6 * 7?", "answer": "42"})
-            Path("questions.jsonl").write_text(row)
-            with pytest.raises(SystemExit):
-                main(
-                    ["run", "questions.jsonl", "-e", "fake", "-p", policy, "-o", f"{policy}.jsonl"]
-                )
+    PUT.get(command, lambda: None)()
     if command in {"replay", "calibrate"}:
         # A part of the recordings, under the names that the pages use; a file goes before a name.
         for name in {*rest} & RECORDINGS.keys():
             write_recording(name, read_recording(recording_path(*RECORDINGS[name]))[::15])
-        rest += ["--shuffles", "1"]
-    if command == "calibrate":
-        rest += ["--max-loss", "60"]
     if "policy.json" in rest:
         POLICY.write(Path("policy.json"))
     with pytest.raises(SystemExit) as ended:
-        main([command, *rest])
+        main([command, *rest, *SHORT.get(command, [])])
     assert ended.value.code == 0, capfd.readouterr().err
 
 

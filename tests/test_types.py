@@ -101,5 +101,6 @@ def test_a_stop_reason_is_written_as_its_word():
         "tokens",
         "deadline",
         "rounds",
+        "stopped",
     ]
     assert StopReason("deadline") is StopReason.DEADLINE

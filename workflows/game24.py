@@ -116,17 +116,20 @@ def verified(partial: dg.Partial) -> float:
 
 dg.register_reward("game24", lambda: dg.FunctionReward(verified, name="game24"))
 
-rebase = dg.find_algorithm("rebase").compile()
+rebase = dg.find_algorithm("rebase")
+search = rebase.compile()
 
 
-async def play(state: Game, runtime: Runtime[Any]) -> dict[str, Any]:
+async def play(state: Game, runtime: Runtime[dg.Context]) -> dict[str, Any]:
     """Search for an expression; as soon as one is verified, the search ends."""
     numbers, target = tuple(state["numbers"]), state.get("target", 24)
     if not numbers:
         raise dg.InputError(
             'numbers must hold the numbers to use, such as {"numbers": [4, 9, 10, 13]}'
         )
-    given = runtime.context if isinstance(runtime.context, dict) else {}
+    # Without a context, LangGraph gives none, whatever its types say.
+    context: dg.Context | None = runtime.context
+    given = {} if context is None else context.model_dump(exclude_unset=True)
     settings = {
         "answers": {"kind": "expression", "numbers": numbers, "target": str(target)},
         "reward": "game24",
@@ -139,7 +142,7 @@ async def play(state: Game, runtime: Runtime[Any]) -> dict[str, Any]:
         **given,
     }
     asked = ASK.format(numbers=" ".join(map(str, numbers)), target=target)
-    done = await rebase.ainvoke({"question": asked}, context=settings)
+    done = await search.ainvoke({"question": asked}, context=settings)
     best = max((branch.get("reward", 0.0) for branch in done["branches"]), default=0.0)
     return {
         "answer": done["answer"],
@@ -149,4 +152,7 @@ async def play(state: Game, runtime: Runtime[Any]) -> dict[str, Any]:
     }
 
 
-graph = StateGraph(Game).add_node(play).add_edge(START, "play").add_edge("play", END).compile()
+graph = StateGraph(Game, context_schema=rebase.settings)
+graph.add_node(play)
+graph.add_edge(START, "play")
+graph.add_edge("play", END)

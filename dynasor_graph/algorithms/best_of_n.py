@@ -8,7 +8,17 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import Field
 
-from dynasor_graph.executor import Judged, Reasoning, Tally, begin, decide, elect, program, resolve
+from dynasor_graph.executor import (
+    Judged,
+    Reasoning,
+    Tally,
+    begin,
+    decide,
+    elect,
+    outcome,
+    program,
+    resolve,
+)
 from dynasor_graph.reward import reward_named
 from dynasor_graph.types import JSON
 
@@ -33,8 +43,8 @@ async def sample(state: Reasoning, runtime: Runtime[BestOfN]) -> JSON:
 async def vote(state: Reasoning, runtime: Runtime[BestOfN]) -> JSON:
     """The answer that wins; ties go to the one seen first."""
     settings = resolve(runtime, BestOfN)
-    leader = elect(await Tally.of(state["branches"], settings.answers), settings.vote)
-    return {"answer": leader and leader["answer"], "text": leader["text"] if leader else ""}
+    tally = await Tally.of(state["branches"], settings.answers)
+    return outcome(tally, elect(tally, settings.vote))
 
 
 graph = (

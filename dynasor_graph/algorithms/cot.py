@@ -8,7 +8,6 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import Field
 
-from dynasor_graph.answers import extract_answer
 from dynasor_graph.executor import (
     Context,
     ProbeRow,
@@ -54,6 +53,11 @@ class ChainOfThought(Context):
     round_tokens: int = Field(
         2048, ge=1, description="tokens of thought in one round; what a crash can cost"
     )
+
+    @property
+    def is_one_chain(self) -> bool:
+        """It is."""
+        return True
 
 
 class Chain(Reasoning, total=False):
@@ -146,7 +150,7 @@ async def answer(state: Chain, runtime: Runtime[ChainOfThought]) -> JSON:
             closing = [] if s.think_end in text else await p.engine.encode(s.conclude)
             prompt = (*(await p.prompt()), *state["thought"], *closing)
             text += (s.conclude if closing else "") + await p.say(prompt, s.answer_tokens)
-        found = extract_answer(text, s.extract, finished=state["finish"] == "stop")
+        found = s.answer_in(text, finished=state["finish"] == "stop")
         return {
             "answer": found or newest_answer(state["probes"]),
             "text": text,

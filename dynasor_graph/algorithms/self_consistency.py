@@ -16,6 +16,7 @@ from dynasor_graph.executor import (
     begin,
     decide,
     elect,
+    outcome,
     program,
     resolve,
 )
@@ -35,6 +36,11 @@ class SelfConsistency(Context):
         description="equal votes, each by exp(mean log-probability), or by DeepConf's group confidence",
     )
 
+    @property
+    def is_one_chain(self) -> bool:
+        """One branch alone is."""
+        return min(self.branches, self.budget.branches or self.branches) == 1
+
 
 async def sample(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
     """One round: branches roll through the window until the policy, the cap or the budget ends it."""
@@ -48,7 +54,7 @@ async def vote(state: Reasoning, runtime: Runtime[SelfConsistency]) -> JSON:
     tally = await Tally.of(state["branches"], settings.answers)
     bar = settings.rule.bar(tally.progress(settings.branches))
     leader = elect(tally, settings.vote, bar)
-    return {"answer": leader and leader["answer"], "text": leader["text"] if leader else ""}
+    return outcome(tally, leader)
 
 
 graph = (

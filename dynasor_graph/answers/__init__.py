@@ -1,5 +1,6 @@
 """Answers: extracts them from text and groups the equivalent ones."""
 
+from dynasor_graph.answers.actions import ToolCall, as_action, find_calls, is_action
 from dynasor_graph.answers.collection import JsonValue, ListOf, SetOf
 from dynasor_graph.answers.embedding import Embedding
 from dynasor_graph.answers.equivalence import Equivalence, Form, Kind
@@ -33,10 +34,14 @@ __all__ = [
     "Number",
     "Quantity",
     "SetOf",
+    "ToolCall",
     "agrees",
+    "as_action",
     "as_number",
     "calculate",
     "extract_answer",
+    "find_calls",
+    "is_action",
     "kind_for",
     "normalise",
     "probed_answer",

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Sequence
 
+from dynasor_graph.answers.actions import Action, is_action
 from dynasor_graph.answers.equivalence import Equivalence, Form
 from dynasor_graph.answers.mathematical import Math
 
@@ -44,7 +45,7 @@ class Grouping:
             answer: As it was given.
             number: Its class, where that was found out before: it is not compared again.
         """
-        return await self._add(answer, await self.kind.form(answer), number)
+        return await self._add(answer, await self._read(answer), number)
 
     async def add_all(self, answers: Iterable[str]) -> list[int | None]:
         """The class of each answer, added in this order; all are read in one batch.
@@ -58,7 +59,7 @@ class Grouping:
         return [await self._add(answer, form) for answer, form in zip(answers, forms, strict=True)]
 
     async def _read(self, answer: str) -> Form | None:
-        return await self.kind.form(answer)
+        return Action(answer) if is_action(answer) else await self.kind.form(answer)
 
     async def _add(self, answer: str, form: Form | None, number: int | None = None) -> int | None:
         if form is None:
@@ -89,7 +90,13 @@ class Grouping:
 
     async def _equal_to(self, form: Form) -> list[int]:
         """The classes that an answer belongs to; at most one unless the kind is free of order."""
-        classes = [i for i, parent in enumerate(self._parent) if parent == i]
+        if isinstance(form, Action):
+            return []
+        classes = [
+            i
+            for i, parent in enumerate(self._parent)
+            if parent == i and not isinstance(self._forms[i][0], Action)
+        ]
         told = {i: self.kind.differs(form, self._forms[i][0]) for i in classes}
         sure = {i: math.inf for i, differs in told.items() if differs is False}
         if unclear := [i for i, differs in told.items() if differs is None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 __all__ = ["as_number", "normalise"]
 
@@ -16,6 +17,7 @@ _PLAIN = re.compile(r"([-+]?) ?(\d+(?:\.\d*)?|\.\d+)(?: ?/ ?(\d+))?")
 _LONGEST = 1000  # characters; Python refuses to read integers of more than 4300 digits
 
 
+@lru_cache(maxsize=4096)  # a branch's answer is asked for thrice, and many give the same
 def normalise(answer: str) -> str:
     r"""One spelling for answers that differ only in typography.
 

@@ -8,12 +8,14 @@ import sys
 import typer
 
 from dynasor_graph.cli.calibrate import calibrate
+from dynasor_graph.cli.chat import chat
 from dynasor_graph.cli.demo import demo
 from dynasor_graph.cli.equivalence import equivalence
 from dynasor_graph.cli.lists import algorithms, policies
 from dynasor_graph.cli.replay import replay
 from dynasor_graph.cli.report import report
 from dynasor_graph.cli.run import run
+from dynasor_graph.cli.serve import serve
 from dynasor_graph.cli.solve import solve
 from dynasor_graph.errors import DynasorError, EngineError
 
@@ -29,7 +31,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (solve, run, demo, replay, calibrate, equivalence, report, algorithms, policies):
+for command in (
+    solve,
+    run,
+    serve,
+    chat,
+    demo,
+    replay,
+    calibrate,
+    equivalence,
+    report,
+    algorithms,
+    policies,
+):
     app.command()(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -118,9 +119,29 @@ SCHEDULER = Annotated[
         "or none: straight to the engine."
     ),
 ]
+OTEL = Annotated[
+    bool,
+    typer.Option(
+        "--otel",
+        help="Send OpenTelemetry spans and metrics, as the OTEL_ variables say; by default by OTLP "
+        "to localhost:4318. Setting one of these variables does the same.",
+    ),
+]
 JSON_OUT = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
 ]
+
+
+def watch_if(otel: bool) -> None:
+    """Turn telemetry on if it was asked for.
+
+    Raises:
+        NotInstalled: The extra `otel` is missing.
+    """
+    if otel:
+        from dynasor_graph.telemetry import enable_telemetry
+
+        enable_telemetry()
 
 
 def settings_of(
@@ -152,7 +173,18 @@ def settings_of(
     for name, group in (("budget", budget), ("sampling", sampling)):
         given = {key: value for key, value in group.items() if value is not None}
         settings[name] = given or None
-    for pair in extra or ():
+    settings = {key: value for key, value in settings.items() if value is not None}
+    return settings_with(settings, extra or ())
+
+
+def settings_with(settings: dict[str, Any], pairs: Iterable[str]) -> dict[str, Any]:
+    """Settings with some more, each as key=value; what is given is not changed.
+
+    Raises:
+        ConfigError: One is not key=value, or names no setting of an algorithm.
+    """
+    settings = copy.deepcopy(settings)
+    for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set takes key=value, got {pair!r}")
@@ -164,7 +196,7 @@ def settings_of(
         }:  # no settings of an algorithm: options of their own
             raise ConfigError(f"--set {path[0]}: use the option --{path[0]} instead")
         _put(settings, path, value)
-    return {key: value for key, value in settings.items() if value is not None}
+    return settings
 
 
 def _put(settings: dict[str, Any], path: list[str], text: str) -> None:

@@ -69,6 +69,7 @@ def run(
     system: o.SYSTEM = None,
     answers: o.ANSWERS = None,
     set_: o.SET = None,
+    otel: o.OTEL = False,
     json_out: o.JSON_OUT = False,
 ) -> None:
     """Answer a file of questions; results and trace are written as they come.
@@ -80,6 +81,7 @@ def run(
     from dynasor_graph.runner import configure
     from dynasor_graph.scheduler import order_named
 
+    o.watch_if(otel)
     settings = o.settings_of(
         policy=policy,
         shadow=shadow,

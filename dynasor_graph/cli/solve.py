@@ -35,6 +35,7 @@ def solve(
     system: o.SYSTEM = None,
     answers: o.ANSWERS = None,
     set_: o.SET = None,
+    otel: o.OTEL = False,
     json_out: o.JSON_OUT = False,
 ) -> None:
     """Answer one question, and show how the answer settled.
@@ -46,6 +47,7 @@ def solve(
     from dynasor_graph.questions import Question
     from dynasor_graph.runner import configure
 
+    o.watch_if(otel)
     settings = o.settings_of(
         policy=policy,
         shadow=shadow,

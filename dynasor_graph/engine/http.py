@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import openai
@@ -27,6 +28,7 @@ class Server:
         api_key: Sent as the bearer token. Servers without keys take any.
         timeout_s: Seconds without a byte after which a request fails.
         max_connections: Most connections at a time.
+        max_retries: How often a request is sent again that was not answered.
 
     Attributes:
         root: The URL without `/v1`.
@@ -35,12 +37,20 @@ class Server:
 
     client: openai.AsyncOpenAI
 
-    def __init__(self, url: str, *, api_key: str, timeout_s: float, max_connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str,
+        timeout_s: float,
+        max_connections: int,
+        max_retries: int = openai.DEFAULT_MAX_RETRIES,
+    ) -> None:
         self.root = url.rstrip("/").removesuffix("/v1")
         if not self.root.startswith(("http://", "https://")):
             raise ConfigError(f"url must start with http:// or https://, got {url!r}")
         self._key, self._timeout_s = api_key, timeout_s
-        self._limits = _limits(max_connections)
+        self._limits, self._retries = _limits(max_connections), max_retries
 
     def open(self) -> None:
         """Make the client; it connects at the first call."""
@@ -48,6 +58,7 @@ class Server:
             base_url=f"{self.root}/v1",
             api_key=self._key,
             timeout=self._timeout_s,
+            max_retries=self._retries,
             http_client=openai.DefaultAsyncHttpxClient(
                 limits=self._limits, timeout=self._timeout_s
             ),
@@ -121,6 +132,30 @@ class Server:
             raise EngineRefused(
                 f"{url} sent no JSON: is this an OpenAI-compatible server?"
             ) from None
+
+    async def chat(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Ask for a chat completion: its chunks if `body` asks for a stream, else it alone.
+
+        Closing the generator closes the connection, which tells the server that nobody listens.
+
+        Raises:
+            EngineError: The answer could not be had.
+        """
+        ask = self.client.chat.completions.with_raw_response.create
+        started = False
+        try:
+            known = {name: body[name] for name in ("model", "messages", "stream") if name in body}
+            more = {name: value for name, value in body.items() if name not in known}
+            answer = (await ask(**known, extra_body=more)).parse()
+            if not body.get("stream"):
+                yield answer.model_dump()
+                return
+            async with answer as chunks:
+                async for chunk in chunks:
+                    started = True
+                    yield chunk.model_dump()
+        except openai.OpenAIError as error:
+            raise self.translate(error, broke=started) from error
 
     def translate(self, error: openai.OpenAIError, *, broke: bool = False) -> EngineError:
         """The client's exception in our words, with the cure."""

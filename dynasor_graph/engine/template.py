@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,10 +39,29 @@ def apply_template(
         )
     if tools:
         options["tools"] = list(tools)
-    rows = [dict(message) for message in messages]
+    rows = [_with_objects(message) for message in messages]
     try:
         return str(tokenizer.apply_chat_template(rows, tokenize=False, **options))
     except TemplateError as error:
         raise InputError(
             f"the chat template of {model!r} refuses these messages: {error}"
         ) from None
+
+
+def _with_objects(message: Message) -> JSON:
+    """A message with the arguments of its calls as templates want them: OpenAI has them in a text."""
+    row: JSON = dict(message)
+    if calls := message.get("tool_calls"):
+        row["tool_calls"] = [_with_object(call) for call in calls]
+    return row
+
+
+def _with_object(call: JSON) -> JSON:
+    function = call.get("function") or {}
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        return call
+    try:
+        return {**call, "function": {**function, "arguments": json.loads(arguments or "{}")}}
+    except ValueError:
+        return call

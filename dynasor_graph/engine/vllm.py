@@ -33,6 +33,9 @@ class VllmEngine(VllmHost):
             at import, so the first engine of a process decides for all of them.
         engine_args: Anything else that vLLM's `AsyncEngineArgs` takes.
 
+    Attributes:
+        seats: Requests that fit the running batch: what a scheduler sends at once.
+
     Raises:
         NotInstalled: There is no vLLM; says which extra to install.
         UnknownName: The model is neither bundled nor a folder, and does not look like a hub name.
@@ -50,7 +53,7 @@ class VllmEngine(VllmHost):
     ) -> None:
         arguments = {"max_num_seqs": max_num_seqs, **engine_args}
         super().__init__(model, arguments, fast_start=fast_start, verbose=verbose)
-        self.block = 0  # known once it is open
+        self.block = self.seats = 0  # known once it is open
         self._active: dict[Request, str] = {}
         self._serial = itertools.count()
         self._load = Load()
@@ -66,6 +69,7 @@ class VllmEngine(VllmHost):
     def _opened(self, config: Any) -> None:
         self._end = set(_end_tokens(self._llm, self._tokenizer))
         self.block = config.cache_config.block_size
+        self.seats = config.scheduler_config.max_num_seqs
 
     # Generating ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import logging
 import os
@@ -153,6 +154,9 @@ class VllmHost:
         self._tokenizer = self._llm.get_tokenizer()
         self._opened(config)
         self.context = config.model_config.max_model_len
+        # What was imported stays: the collector need not walk through it while branches wait.
+        gc.collect()
+        gc.freeze()
 
     def _set_environment(self) -> bool:
         """Set what vLLM and torch read at import; whether to start fast."""

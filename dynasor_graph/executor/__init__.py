@@ -18,7 +18,8 @@ from dynasor_graph.executor.search import (
 )
 from dynasor_graph.executor.simulate import Simulations
 from dynasor_graph.executor.state import Branch, Reasoning, begin, decide
-from dynasor_graph.executor.tally import Tally, elect
+from dynasor_graph.executor.stopping import stop_program, stoppable
+from dynasor_graph.executor.tally import Tally, elect, outcome
 from dynasor_graph.executor.think import think
 from dynasor_graph.executor.tree import Node, Tree
 from dynasor_graph.executor.uct import Simulation
@@ -57,7 +58,10 @@ __all__ = [
     "level_graph",
     "newest_answer",
     "open_account",
+    "outcome",
     "program",
     "resolve",
+    "stop_program",
+    "stoppable",
     "think",
 ]

@@ -15,12 +15,13 @@ from pydantic import (
     model_validator,
 )
 
-from dynasor_graph.answers import Answers, Extraction, Math
+from dynasor_graph.answers import Answers, Extraction, Math, as_action, extract_answer
 from dynasor_graph.budget import Budget
 from dynasor_graph.confidence import GROUP_VOTES
 from dynasor_graph.engine import DEFAULT
 from dynasor_graph.errors import explain
 from dynasor_graph.policies import Rule, read_policy
+from dynasor_graph.reply import Reply
 from dynasor_graph.types import JSON, Sampling
 
 __all__ = ["Context", "resolve"]
@@ -60,7 +61,14 @@ class Context(BaseModel):
     logprobs: bool = Field(False, description="note each branch's mean log-probability")
     confidences: bool = Field(False, description="note each branch's confidence, as DeepConf")
     group_window: int = Field(2048, ge=1, description="tokens of a group of confidence")
+    raw_prompt: bool = Field(
+        False, description="the question is the prompt as it is, without the chat template"
+    )
     tenant: str = Field("", description="on whose account it runs, for fair shares of the engine")
+    seeded_by: str = Field(
+        "",
+        description="text that seeds derive from beside sampling.seed; by default the program's name",
+    )
     account: str | None = Field(None, description="name of the ledger of the run around this")
 
     @field_validator("policy", mode="before")
@@ -105,6 +113,24 @@ class Context(BaseModel):
     def shadow_rules(self) -> tuple[Rule, ...]:
         """The shadow policies as values, in their order."""
         return tuple(map(read_policy, self.shadow))
+
+    @property
+    def is_one_chain(self) -> bool:
+        """Whether the text that is shown as it grows is what the program says at the end."""
+        return False
+
+    def answer_in(self, text: str, *, finished: bool) -> str | None:
+        """The answer that a text gives, or None; where tools are given, the calls in it.
+
+        So branches that call tools vote on what to do.
+
+        Args:
+            text: Of a branch or a solution.
+            finished: Whether it came to its own end.
+        """
+        if self.tools and (calls := Reply.of(text, tools=True).tool_calls):
+            return as_action(calls)
+        return extract_answer(text, self.extract, finished=finished)
 
     @property
     def wants_logprobs(self) -> bool:

@@ -30,6 +30,7 @@ from dynasor_graph.executor.sample import CANDIDATES, prompt_usage, sample_branc
 from dynasor_graph.executor.shadow import Shadows
 from dynasor_graph.executor.showing import Showing
 from dynasor_graph.executor.state import Branch, Reasoning
+from dynasor_graph.executor.stopping import attend
 from dynasor_graph.executor.tally import Tally
 from dynasor_graph.executor.tasks import BranchTasks
 from dynasor_graph.executor.window import Launch, Window
@@ -94,7 +95,7 @@ class Program(Generic[C]):
         self.limit: int | None = None
         self.in_flight = InFlight(engine)
         self.showing = Showing(settings.stream_tokens, self.emit)
-        self.tasks = BranchTasks()
+        self.tasks = BranchTasks(get_config())
         self.shadows = Shadows(settings, self.tally, state.get("shadowed", ()), self.emit)
         self._emit = emit
         self._scheduler = scheduler_of(engine)
@@ -107,8 +108,10 @@ class Program(Generic[C]):
     # What a node does --------------------------------------------------------------------------
 
     async def prompt(self) -> tuple[int, ...]:
-        """The question as token ids, by the model's chat template."""
+        """The question as token ids, by the model's chat template unless it is a raw prompt."""
         s, chat = self.settings, list(self.chat)
+        if s.raw_prompt:
+            return tuple(await self.engine.encode(self.question))
         if chat[-1]["role"] == "user":  # the node may have changed the question
             chat[-1] = {**chat[-1], "content": self.question}
         if s.system:
@@ -205,10 +208,17 @@ class Program(Generic[C]):
             return ""
         request = self.request(prompt, grant.tokens, -1, chunk=self.showing.every)
         show = self.showing.seen(-1, "answer") if self.showing.every else None
+        started = self.clock()
         whole = await self._in_time(asyncio.ensure_future(self.in_flight.complete(request, show)))
         used = prompt_usage(prompt, whole) + Usage(main=whole.tokens)
         self.ledger.settle(grant, used)
-        self.emit("answer", text=whole.text, tokens=whole.tokens, usage=used.lines())
+        self.emit(
+            "answer",
+            text=whole.text,
+            tokens=whole.tokens,
+            usage=used.lines(),
+            seconds=self.clock() - started,
+        )
         return whole.text
 
     def update(self, done: list[Branch], **more: Any) -> JSON:
@@ -245,7 +255,8 @@ class Program(Generic[C]):
         sampling = self.settings.sampling
         seed = None
         if sampling.seed is not None:
-            seed = int(_digest(f"{sampling.seed}/{self.name}/{index}")[:7], 16)
+            source = self.settings.seeded_by or self.name
+            seed = int(_digest(f"{sampling.seed}/{source}/{index}")[:7], 16)
         return Request(
             tokens=prompt,
             max_tokens=tokens,
@@ -392,7 +403,7 @@ async def program(
         await opened.tally.add(branch)
     ended_before = state.get("stop_reason") is not None
     opened.tell()
-    with opened.tasks:
+    with opened.tasks, attend(opened, ended=ended_before):
         try:
             yield opened
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Any, Final
 
-from dynasor_graph.answers import extract_answer
 from dynasor_graph.budget import Usage
 from dynasor_graph.confidence import Groups
 from dynasor_graph.executor.state import Branch
@@ -49,7 +48,7 @@ async def sample_branch(
     answer = None
     if finished:
         ended = whole.finish_reason == "stop"
-        answer = extract_answer(whole.text, p.settings.extract, finished=ended)
+        answer = p.settings.answer_in(whole.text, finished=ended)
     usage = prompt_usage(prompt, whole) + Usage(
         main=whole.tokens if finished else 0, terminated=0 if finished else whole.tokens
     )

@@ -15,14 +15,13 @@ from langgraph.types import Overwrite
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from dynasor_graph.answers import extract_answer
 from dynasor_graph.budget import Usage
 from dynasor_graph.certaindex import entropy_certaindex
 from dynasor_graph.executor.context import Context
 from dynasor_graph.executor.program import Program
 from dynasor_graph.executor.sample import prompt_usage
 from dynasor_graph.executor.state import Branch, Reasoning, begin as begin_common
-from dynasor_graph.executor.tally import elect
+from dynasor_graph.executor.tally import elect, outcome
 from dynasor_graph.executor.tree import Node, Tree
 from dynasor_graph.policies import Progress
 from dynasor_graph.reward import DEFAULT_REWARD, Partial, Reward, reward_named, score
@@ -169,7 +168,7 @@ class Stepper:
             ended = made.at_end or full or self.tree.depth(parent) + 1 >= p.settings.depth
             answer = None
             if ended:
-                answer = extract_answer(text, p.settings.extract, finished=made.at_end)
+                answer = p.settings.answer_in(text, finished=made.at_end)
             node = Node(
                 id=id_, parent=parent, tokens=made.token_ids, reward=0.0, ended=ended, answer=answer
             )
@@ -235,7 +234,7 @@ class Stepper:
         p.certaindex = entropy_certaindex(p.tally.votes, p.tally.empty)
         shown = [{k: v for k, v in node.items() if k != "tokens"} for node in step["nodes"]]
         sizes = [len(node["tokens"]) for node in step["nodes"]]
-        p.emit("step", nodes=shown, sizes=sizes, usage=usage.lines())
+        p.emit("step", nodes=shown, sizes=sizes, usage=usage.lines(), seconds=step["seconds"])
         return ended
 
     def progress(self, knob: int | None = None) -> Progress:
@@ -276,18 +275,18 @@ async def conclude(p: Program[S], state: Searching) -> JSON:
     """
     leader = elect(p.tally, p.settings.vote)
     if leader is not None:
-        return {"answer": leader["answer"], "text": leader["text"]}
+        return outcome(p.tally, leader)
     tree = Tree(state["nodes"])
     open_ = [node for node in tree.nodes.values() if not node["ended"]]
     if not open_ or state["stop_reason"] == StopReason.DEADLINE:
-        return {}
+        return outcome(p.tally, None)
     best = max(open_, key=lambda node: (tree.depth(node["id"]), node["reward"]))
     so_far, prompt = tree.tokens(best["id"]), await p.prompt()
     left = p.room(len(prompt)) - len(so_far)
     said = await p.say((*prompt, *so_far), left) if left > 0 else ""
     text = await p.engine.decode(so_far) + said
     return {
-        "answer": extract_answer(text, p.settings.extract, finished=False),
+        "answer": p.settings.answer_in(text, finished=False),
         "text": text,
         "usage": p.ledger.usage.to_json(),
         "seconds": p.seconds,

@@ -10,8 +10,9 @@ from dynasor_graph.answers import Equivalence, Grouping
 from dynasor_graph.confidence import GROUP_VOTES, Confidence, group_weights
 from dynasor_graph.executor.state import Branch
 from dynasor_graph.policies import Progress
+from dynasor_graph.types import JSON
 
-__all__ = ["Tally", "elect"]
+__all__ = ["Tally", "elect", "outcome"]
 
 
 class Tally:
@@ -179,6 +180,19 @@ def elect(tally: Tally, vote: str, bar: float | None = None) -> Branch | None:
         sure = [one is not None and one.least >= bar for one in scores]
         weights = [weight * counts for weight, counts in zip(weights, sure, strict=True)]
     return tally.leader(weights)
+
+
+def outcome(tally: Tally, leader: Branch | None) -> JSON:
+    """Answer and text of a program, for its state.
+
+    Not every question has an answer that can be extracted: then the text alone says something, of the
+    branch with the highest reward, or of the first.
+    """
+    if leader is not None:
+        return {"answer": leader["answer"], "text": leader["text"]}
+    ended = (branch for branch in tally.branches if branch["finish"] != "terminated")
+    best = max(ended, key=lambda branch: branch.get("reward", 0.0), default=None)
+    return {"answer": None, "text": "" if best is None else best["text"]}
 
 
 def _confidence(branch: Branch) -> Confidence | None:

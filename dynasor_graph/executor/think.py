@@ -191,6 +191,7 @@ class _Chain:
         self.asked.put_nowait(group.create_task(self._ask(request, grant, at)))
 
     async def _ask(self, request: Request, grant: Grant, at: int) -> _Answered:
+        started = self.p.clock()
         self.running.add(request)
         try:
             whole = await self.p.in_flight.complete(request)
@@ -199,7 +200,7 @@ class _Chain:
         computed = len(request.tokens) - whole.cached if whole.tokens else 0
         used = Usage(probe=whole.tokens, probe_prefill=computed, probe_cached=whole.cached)
         self.ledger.settle(grant, used)
-        return _Answered(at, whole, computed)
+        return _Answered(at, whole, computed, self.p.clock() - started)
 
     async def judge_again(self, found: _Round) -> None:
         """Ask the policy about a round that was thought before a crash."""
@@ -212,7 +213,7 @@ class _Chain:
 
     async def _observe_in_order(self) -> None:
         while (task := await self.asked.get()) is not None:
-            at, whole, computed = await task
+            at, whole, computed, seconds = await task
             if whole.finish_reason == "terminated" or self.over:
                 continue
             row = ProbeRow(
@@ -225,7 +226,14 @@ class _Chain:
             self.now.probes.append(row)
             progress = self._progress()
             self.p.certaindex = self._certaindex(progress)
-            self.p.emit("probe", **row, tokens=whole.tokens, prefill=computed, cached=whole.cached)
+            self.p.emit(
+                "probe",
+                **row,
+                tokens=whole.tokens,
+                prefill=computed,
+                cached=whole.cached,
+                seconds=seconds,
+            )
             await self.p.judge(progress, self.p.certaindex, probed=newest_answer(self.now.probes))
 
     def _certaindex(self, progress: Progress) -> float:
@@ -258,6 +266,7 @@ class _Answered(NamedTuple):
     at: int
     whole: Completion
     computed: int
+    seconds: float
 
 
 def _confidence(whole: Completion) -> float | None:

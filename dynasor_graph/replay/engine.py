@@ -62,6 +62,7 @@ class ReplayEngine:
     Attributes:
         longest: Most tokens of a sample.
         context: Most tokens of prompt and completion; a machine's is what its KV cache holds.
+        seats: Requests that fit the batch of its machine; 0 if there is no such number.
         block: 1 without a machine: probes see the whole thought, and all that was computed before is
             found again.
 
@@ -88,6 +89,9 @@ class ReplayEngine:
         self._timing = _timing(machine)
         self.context = 1_000_000 if machine is None else machine.context
         self.block = 1 if machine is None else machine.block
+        self.seats = (
+            machine.max_num_seqs if isinstance(machine, Speed) else getattr(machine, "seats", 0)
+        )
         self._speed = None if seconds else tokens_per_second
         self._samples: list[Known] = []
         self._questions: dict[str, _Question] = {}

@@ -12,6 +12,8 @@ __all__ = ["Admission"]
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+_UNKNOWN = 64
+"""Requests to begin with where the engine does not say how many fit its batch."""
 
 
 class Admission(BaseModel):
@@ -24,10 +26,11 @@ class Admission(BaseModel):
     computes them again.
 
     A reading that equals the one before says nothing new, and changes nothing. An engine that
-    reports no load (a server without vLLM's metrics) so stays at `start`.
+    reports no load (a server without vLLM's metrics) so stays where it began.
 
     Attributes:
-        start: Requests to begin with.
+        start: Requests to begin with; None: as many as the engine says fit its batch and the spare
+            ones, or 64 if it does not say (`seats`).
         least: Never fewer requests.
         most: Never more.
         spare: Requests that may wait in the engine, as a share of those that run; at least 2.
@@ -39,7 +42,7 @@ class Admission(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    start: Count = 64
+    start: Count | None = None
     least: Count = 8
     most: Count = 8192
     spare: Share = 1 / 16
@@ -49,11 +52,23 @@ class Admission(BaseModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> Admission:
-        if not self.least <= self.start <= self.most:
+        if not self.least <= (self.start or self.least) <= self.most:
             raise ValueError(
                 f"least <= start <= most must hold, got {self.least}, {self.start}, {self.most}"
             )
         return self
+
+    def first(self, seats: int) -> int:
+        """The limit to begin with.
+
+        Args:
+            seats: Requests that fit the engine's batch; 0 if that is not known.
+        """
+        start = self.start or (seats + self._spare(seats) if seats else _UNKNOWN)
+        return max(self.least, min(self.most, start))
+
+    def _spare(self, running: int) -> int:
+        return max(2, int(running * self.spare))
 
     def next(self, limit: int, inside: int, load: Load, before: Load | None) -> int:
         """The new limit.
@@ -66,7 +81,7 @@ class Admission(BaseModel):
         """
         if before is None or load == before:
             return limit
-        spare = max(2, int(load.running * self.spare))
+        spare = self._spare(load.running)
         # Of those that wait in the engine some may be others', or have begun since it counted: no
         # more of ours wait than we have beyond those that run. And vLLM counts when a step has
         # ended, where few run for a moment if many finished: the reading before says how many can.

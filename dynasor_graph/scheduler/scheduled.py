@@ -73,7 +73,7 @@ class Scheduled:
         self._turns = Turns(
             self.order,
             Shares(shares, burst=burst),
-            limit=limit or self._admission.start,
+            limit=limit or self._first(),
             bound=bound,
             prefixes=Prefixes(engine.block),
         )
@@ -88,6 +88,8 @@ class Scheduled:
         engine = await self.engine.__aenter__()
         self.model, self.context, self.block = engine.model, engine.context, engine.block
         self._turns.prefixes = Prefixes(engine.block)
+        if not self._fixed:
+            self._turns.limit = self._first()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -95,6 +97,10 @@ class Scheduled:
         if self._reader is not None and not self._reader.done():
             self._reader.cancel()
         await self.engine.__aexit__(*exc)
+
+    def _first(self) -> int:
+        """Requests to begin with; an engine that knows its seats has the attribute once it is open."""
+        return self._admission.first(getattr(self.engine, "seats", 0))
 
     @property
     def counts(self) -> Counts:

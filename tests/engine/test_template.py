@@ -52,3 +52,19 @@ def test_what_cannot_be_said_is_refused(
 ) -> None:
     with pytest.raises(error, match=said):
         apply_template(Tokenizer(template), "m", CHAT, tools)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        pytest.param('{"a": 1}', "{'a': 1}", id="a text, as OpenAI has it"),
+        pytest.param("", "{}", id="none"),
+        pytest.param({"a": 1}, "{'a': 1}", id="an object"),
+        pytest.param("{", "{", id="no JSON: as it is"),
+    ],
+)
+def test_arguments_of_calls_are_objects_to_a_template(arguments: Any, written: str) -> None:
+    call = {"id": "x", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    chat: list[Message] = [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    template = "{% for m in messages %}{{ m.tool_calls[0].function.arguments }}{% endfor %}"
+    assert apply_template(Tokenizer(template), "m", chat, ()) == written

@@ -325,7 +325,7 @@ async def test_a_budget_smaller_than_any_answer_gives_no_answer_and_no_error():
 
     state, _ = await run("self_consistency", engine, budget=Budget(tokens=7))
 
-    assert (state["answer"], state["text"], state["stop_reason"]) == (None, "", "tokens")
+    assert (state["answer"], state["text"], state["stop_reason"]) == (None, "." * 7, "tokens")
     assert state["usage"]["main"] == 7
 
 

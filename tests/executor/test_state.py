@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
@@ -217,13 +218,22 @@ async def test_a_parent_that_shares_reduced_keys_counts_each_branch_once():
     assert state["usage"]["main"] == 3 * 24  # the child's own, from zero
 
 
-async def test_a_parent_streams_what_happens_inside():
+@pytest.mark.parametrize(
+    ("config", "branches"),
+    [
+        pytest.param({}, [], id="nothing is stored: branches are no tasks of LangGraph"),
+        pytest.param({"configurable": {"thread_id": "1"}}, ["branch"] * 3, id="a thread"),
+        pytest.param({"callbacks": [BaseCallbackHandler()]}, ["branch"] * 3, id="callbacks"),
+    ],
+)
+async def test_a_parent_streams_what_happens_inside(config: Any, branches: list[str]):
     engine = FakeEngine(replies(["1"]))
     inside: list[tuple[str, Any]] = []
     with registered(engine) as name:
         settings = SelfConsistency(engine=name, branches=3, policy="fixed")
         parts = parent_graph().astream(
             {"question": "q"},
+            config,
             context=Parent(dynasor=settings),
             stream_mode=["custom", "updates"],
             subgraphs=True,
@@ -235,7 +245,7 @@ async def test_a_parent_streams_what_happens_inside():
     events = [part["event"] for mode, part in inside if mode == "custom"]
     nodes = [node for mode, part in inside if mode == "updates" for node in part]
     assert events == ["branch", "decision"] * 3
-    assert nodes == ["begin", "branch", "branch", "branch", "sample", "vote"]
+    assert nodes == ["begin", *branches, "sample", "vote"]
 
 
 # Strict serialisation --------------------------------------------------------------------------

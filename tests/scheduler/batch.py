@@ -39,7 +39,7 @@ class BatchEngine:
 
     def __init__(self, seats: int, pace: float = 1.0) -> None:
         self.model, self.context, self.block = "batch", 1_000_000, 16
-        self.seats, self.pace = seats, pace
+        self._seats, self.pace = seats, pace
         self.served: list[Request] = []
         self.loads = self.most = 0
         self.kv_usage, self.cached = 0.0, 0
@@ -127,7 +127,7 @@ class BatchEngine:
 
     def _fill(self) -> None:
         waiting = [stay for stay in self._stays if not stay.seated.is_set()]
-        free = self.seats - (len(self._stays) - len(waiting))
+        free = self._seats - (len(self._stays) - len(waiting))
         for stay in sorted(waiting, key=lambda stay: stay.place)[: max(0, free)]:
             stay.seated.set()
             self.served.append(stay.request)

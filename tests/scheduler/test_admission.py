@@ -60,7 +60,7 @@ def test_it_finds_what_the_engine_holds_and_stays_there(seats: int, seed: int):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param({"least": 65}, id="begins-below-its-least"),
+        pytest.param({"start": 4}, id="begins-below-its-least"),
         pytest.param({"start": 9000}, id="begins-above-its-most"),
         pytest.param({"interval": 0.0}, id="reads-without-a-pause"),
         pytest.param({"full": 1.5}, id="more-than-full"),
@@ -69,3 +69,17 @@ def test_it_finds_what_the_engine_holds_and_stays_there(seats: int, seed: int):
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]):
     with pytest.raises(ValidationError, match="|".join([*settings, "least <= start <= most"])):
         Admission(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seats", "limit"),
+    [
+        pytest.param({}, 0, 64, id="nobody-knows-how-many-fit"),
+        pytest.param({}, 256, 256 + 16, id="all-seats-and-the-spare"),
+        pytest.param({}, 4, 8, id="at-least-the-least"),
+        pytest.param({}, 100_000, 8192, id="at-most-the-most"),
+        pytest.param({"start": 32}, 256, 32, id="what-was-asked-for"),
+    ],
+)
+def test_where_it_begins(settings: dict[str, Any], seats: int, limit: int):
+    assert Admission(**settings).first(seats) == limit

@@ -451,6 +451,19 @@ def test_the_limit_finds_the_seats_of_the_engine_and_keeps_the_queue():
     run_virtual(main())
 
 
+def test_an_engine_that_says_how_many_fit_is_full_from_the_first_moment():
+    class Seated(BatchEngine):
+        seats = 200
+
+    async def main() -> int:
+        batch = Seated(seats=200)
+        engine = Scheduled(batch)
+        async with waiting(engine, *(ask(tokens=10) for _ in range(2000))):
+            return (await batch.load()).running
+
+    assert run_virtual(main()) == 200
+
+
 @pytest.mark.parametrize(
     ("limit", "blind", "kv_usage", "most"),
     [

@@ -355,7 +355,7 @@ async def test_a_lesson_on_the_terminal(capsys: pytest.CaptureFixture[str]):
 def test_every_workflow_is_named_for_the_server():
     files = {row["path"].partition(":")[0] for row in NAMED["graphs"].values()}
     assert files == {f"./{path.name}" for path in FOLDER.glob("*.py")}
-    assert set(NAMED["graphs"]) == {"self_consistency", "cot", "rebase", "tutor"}
+    assert set(NAMED["graphs"]) == {"self_consistency", "cot", "rebase", "tutor", "game24"}
 
 
 def test_the_server_is_told_to_install_this_project():
@@ -414,7 +414,7 @@ def test_a_workflow_is_written_on_the_public_api_alone(path: Path):
     ours = {name for name in imported if name.partition(".")[0] == "dynasor_graph"}
     assert ours == {"dynasor_graph"}
     foreign = {name.partition(".")[0] for name in imported - ours} - sys.stdlib_module_names
-    assert foreign <= {"langgraph", "langchain_core"}
+    assert foreign <= {"langgraph", "langchain_core", "typing_extensions"}
     used = {
         node.attr
         for node in ast.walk(tree)
