@@ -150,7 +150,16 @@ def _put_keys() -> None:
     Path("keys.txt").write_text(f"ada={'k' * 24}\n")
 
 
-PUT = {"run": _put_questions, "report": _put_results, "serve": _put_keys}
+def _put_pairs() -> None:
+    Path("pairs.jsonl").write_text((ROOT / "benchmarks" / "pairs.jsonl").read_text())
+
+
+PUT = {
+    "run": _put_questions,
+    "report": _put_results,
+    "serve": _put_keys,
+    "equivalence": _put_pairs,
+}
 """The files that a command's pages take for granted."""
 ENGINE = ["--engine", "fake"]
 SHORT = {

@@ -1,0 +1,121 @@
+"""Grouping: what it costs to find the class of an answer, for each kind.
+
+    python -m benchmarks.grouping [--answers 1000] [--classes 20] [--kinds math,embedding] [--json]
+
+Answers are drawn from so many classes, each written in several ways. They come one by one, as branches
+end: "answers/s" is reading, comparing and placing. "comparisons" is how often two answers had to be
+compared by more than their forms, beside what comparing each with each would take. Of embeddings a second
+row reads all answers in one batch, and its ratio is to the row above.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.output import show
+from dynasor_graph.answers import Grouping, Kind, read_kind
+from dynasor_graph.answers.embedding import Encoder, folder_of
+
+THINGS = ("harbour", "orchestra", "glacier", "tax reform", "vaccine", "chess match", "railway")
+DEEDS = ("was closed for repairs", "surprised everybody", "cost more than was planned", "came late")
+
+WRITTEN: dict[str, tuple[Any, Callable[[int, random.Random], str]]] = {
+    "math": ("math", lambda n, draw: draw.choice([f"{n}", f"{n}.0", rf"\frac{{{2 * n}}}{{2}}"])),
+    "math, symbols": (
+        "math",
+        lambda n, draw: draw.choice([f"x+{n}", f"{n}+x", f"{n + 1}+x-1"]),
+    ),
+    "exact": ("exact", lambda n, draw: f"answer{draw.choice([' ', '  '])}{n}"),
+    "choice": (
+        "choice",
+        lambda n, draw: draw.choice(["({})", "{}.", "option {}"]).format("ABCDE"[n % 5]),
+    ),
+    "number": ("number", lambda n, draw: draw.choice([f"{n} km", f"{n},000 m"])),
+    "number, 1 %": ("number:tolerance=0.01", lambda n, draw: f"{1.1**n * draw.uniform(1, 1.002)}"),
+    "set": ("set", lambda n, draw: draw.choice([f"{{{n}, 0}}", f"0, {n}"])),
+    "json": ("json", lambda n, draw: draw.choice([f'{{"a": {n}}}', f'{{ "a":{n}.0 }}'])),
+    "expression": (
+        {"kind": "expression", "numbers": [1, 2, 3]},
+        lambda n, draw: draw.choice(["{}+{}*{}", "{}*({}-{})", "({}-{})/{}"]).format(
+            *draw.sample([1, 2, 3], 3)
+        ),
+    ),
+    "embedding": (
+        "embedding",
+        lambda n, draw: draw.choice(["The {} {}.", "{} {}", "It is said that the {} {}."]).format(
+            THINGS[n % len(THINGS)], DEEDS[n // len(THINGS) % len(DEEDS)]
+        )
+        + f" ({draw.randrange(1000)})",  # none is known from before
+    ),
+}
+
+
+async def group(kind: Kind, answers: Sequence[str]) -> Grouping:
+    """Add answers one by one."""
+    grouping = Grouping(kind)
+    for answer in answers:
+        await grouping.add(answer)
+    return grouping
+
+
+async def row(name: str, answers: int, classes: int) -> dict[str, Any]:
+    """One kind: speed and comparisons."""
+    spec, write = WRITTEN[name]
+    draw = random.Random(name)
+    kind = read_kind(spec)
+    await group(kind, [write(1, draw)])  # what is loaded at first use
+    given = [write(draw.randrange(1, classes + 1), draw) for _ in range(answers)]
+    started = time.perf_counter()
+    grouping = await group(kind, given)
+    seconds = time.perf_counter() - started
+    found = {grouping.root(number) for number in range(len(grouping._parent))}
+    return {
+        "kind": name,
+        "answers": answers,
+        "classes": len(found),
+        "answers_s": round(answers / seconds),
+        "comparisons": grouping.compared,
+        "each with each": answers * (answers - 1) // 2,
+    }
+
+
+async def batched(answers: int, before: float) -> dict[str, Any]:
+    """Embeddings of as many short answers in one batch."""
+    _, write = WRITTEN["embedding"]
+    draw = random.Random(1)
+    encoder = Encoder(folder_of("all-minilm-l6-v2"))
+    await encoder.vector("what is loaded at first use")
+    given = [f"{write(n, draw)} {n}" for n in range(answers)]
+    started = time.perf_counter()
+    await asyncio.gather(*map(encoder.vector, given))
+    speed = answers / (time.perf_counter() - started)
+    return {
+        "kind": "embedding, all at once",
+        "answers": answers,
+        "answers_s": round(speed),
+        "ratio": round(speed / before, 2),
+    }
+
+
+async def main() -> None:
+    """Measure the kinds that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--answers", type=int, default=1000)
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--kinds", default=",".join(WRITTEN))
+    parser.add_argument("--json", action="store_true", dest="json_out")
+    options = parser.parse_args()
+    names = [name for name in WRITTEN if name.partition(",")[0] in options.kinds.split(",")]
+    table = [await row(name, options.answers, options.classes) for name in names]
+    if "embedding" in names:
+        table.append(await batched(options.answers, table[-1]["answers_s"]))
+    show("grouping", table, json_out=options.json_out)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
