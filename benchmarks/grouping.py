@@ -4,8 +4,8 @@
 
 Answers are drawn from so many classes, each written in several ways. They come one by one, as branches
 end: "answers/s" is reading, comparing and placing. "comparisons" is how often two answers had to be
-compared by more than their forms, beside what comparing each with each would take. Of embeddings a second
-row reads all answers in one batch, and its ratio is to the row above.
+compared by more than their forms, beside what comparing each with each would take. A second row of
+embeddings reads all answers in one batch, and its ratio is to the row above.
 """
 
 from __future__ import annotations
@@ -47,15 +47,17 @@ WRITTEN: dict[str, tuple[Any, Callable[[int, random.Random], str]]] = {
     ),
     "embedding": (
         "embedding",
-        lambda n, draw: draw.choice(["The {} {}.", "{} {}", "It is said that the {} {}."]).format(
-            THINGS[n % len(THINGS)], DEEDS[n // len(THINGS) % len(DEEDS)]
-        )
-        + f" ({draw.randrange(1000)})",  # none is known from before
+        lambda n, draw: (
+            draw.choice(["The {} {}.", "{} {}", "It is said that the {} {}."]).format(
+                THINGS[n % len(THINGS)], DEEDS[n // len(THINGS) % len(DEEDS)]
+            )
+            + f" ({draw.randrange(1000)})"
+        ),  # none is known from before
     ),
 }
 
 
-async def group(kind: Kind, answers: Sequence[str]) -> Grouping:
+async def grouped(kind: Kind, answers: Sequence[str]) -> Grouping:
     """Add answers one by one."""
     grouping = Grouping(kind)
     for answer in answers:
@@ -68,10 +70,10 @@ async def row(name: str, answers: int, classes: int) -> dict[str, Any]:
     spec, write = WRITTEN[name]
     draw = random.Random(name)
     kind = read_kind(spec)
-    await group(kind, [write(1, draw)])  # what is loaded at first use
+    await grouped(kind, [write(1, draw)])  # what is loaded at first use
     given = [write(draw.randrange(1, classes + 1), draw) for _ in range(answers)]
     started = time.perf_counter()
-    grouping = await group(kind, given)
+    grouping = await grouped(kind, given)
     seconds = time.perf_counter() - started
     found = {grouping.root(number) for number in range(len(grouping._parent))}
     return {
@@ -92,7 +94,9 @@ async def batched(answers: int, before: float) -> dict[str, Any]:
     await encoder.vector("what is loaded at first use")
     given = [f"{write(n, draw)} {n}" for n in range(answers)]
     started = time.perf_counter()
-    await asyncio.gather(*map(encoder.vector, given))
+    async with asyncio.TaskGroup() as group:
+        for text in given:
+            group.create_task(encoder.vector(text))
     speed = answers / (time.perf_counter() - started)
     return {
         "kind": "embedding, all at once",

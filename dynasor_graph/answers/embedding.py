@@ -188,7 +188,9 @@ class Encoder:
 
     def _load(self) -> Any:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # it takes a moment, and standard error is the command's
         try:
             return SentenceTransformer(str(self._path), device=self._device, local_files_only=True)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
