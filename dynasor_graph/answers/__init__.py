@@ -8,7 +8,7 @@ from dynasor_graph.answers.expression import Calculation, Expression, calculate
 from dynasor_graph.answers.extract import Extraction, extract_answer, probed_answer
 from dynasor_graph.answers.group import Grouping, agrees
 from dynasor_graph.answers.judge import Judge
-from dynasor_graph.answers.kinds import KINDS, Answers, kind_for, read_kind
+from dynasor_graph.answers.kinds import KINDS, Answers, kind_for, kind_row, read_kind
 from dynasor_graph.answers.mathematical import Math
 from dynasor_graph.answers.normal import as_number, normalise
 from dynasor_graph.answers.quantity import Number, Quantity
@@ -43,6 +43,7 @@ __all__ = [
     "find_calls",
     "is_action",
     "kind_for",
+    "kind_row",
     "normalise",
     "probed_answer",
     "read_kind",

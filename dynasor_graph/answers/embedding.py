@@ -51,6 +51,8 @@ class Embedding(Kind):
     threshold on labelled pairs: `dynasor-graph equivalence`. Needs the extra `semantic`.
     """
 
+    local = frozenset({"model", "device"})
+
     kind: Literal["embedding"] = "embedding"
     model: str = Field(BUNDLED, description="folder of a sentence-transformers model")
     threshold: float = Field(0.8, gt=-1, le=1, description="least cosine similarity of a class")

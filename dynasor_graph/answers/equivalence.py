@@ -79,6 +79,8 @@ class Kind(BaseModel):
 
     per_question: ClassVar[frozenset[str]] = frozenset()
     """Settings that a question may bring as fields of its own."""
+    local: ClassVar[frozenset[str]] = frozenset()
+    """Settings that reach for the machine itself: a server takes them from nobody."""
 
     kind: str
 

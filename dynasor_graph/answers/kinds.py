@@ -18,7 +18,7 @@ from dynasor_graph.answers.quantity import Number
 from dynasor_graph.answers.textual import Choice, Exact
 from dynasor_graph.errors import ConfigError, InputError, UnknownName, explain
 
-__all__ = ["KINDS", "Answers", "kind_for", "read_kind"]
+__all__ = ["KINDS", "Answers", "kind_for", "kind_row", "read_kind"]
 
 KINDS: dict[str, type[Kind]] = {
     one.model_fields["kind"].default: one
@@ -38,8 +38,12 @@ KINDS: dict[str, type[Kind]] = {
 """Every kind of answers by name. A new one is listed here and in `Answers`."""
 
 
-def _as_row(spec: Any) -> Any:
-    """A kind written as a text, as JSON: `number:tolerance=0.01`, or JSON in a text."""
+def kind_row(spec: Any) -> Any:
+    """A kind written as a text, as JSON: `number:tolerance=0.01`, or JSON in a text; else as it is.
+
+    Raises:
+        ConfigError: The text names no kind, or is no JSON.
+    """
     if not isinstance(spec, str):
         return spec
     text = spec.strip()
@@ -66,7 +70,7 @@ def _as_row(spec: Any) -> Any:
 Answers = Annotated[
     Math | Exact | Choice | Number | SetOf | ListOf | JsonValue | Expression | Embedding | Judge,
     Field(discriminator="kind"),
-    BeforeValidator(_as_row),
+    BeforeValidator(kind_row),
 ]
 """A kind of answers as a setting: its name, its name with parameters, or JSON with the key `kind`."""
 
@@ -80,7 +84,7 @@ def read_kind(spec: str | Mapping[str, Any] | Kind) -> Kind:
         ConfigError: There is no such kind, or a setting of it does not exist or is out of range.
     """
     try:
-        return _READ.validate_python(_as_row(spec))
+        return _READ.validate_python(kind_row(spec))
     except ValidationError as error:
         raise explain(error, "answers") from None
 
@@ -103,7 +107,7 @@ def kind_for(kind: Kind, name: str, fields: Mapping[str, Any], gold: str | None)
     own = fields.get("answer_kind")
     try:
         if own is not None:
-            row = _as_row(own)
+            row = kind_row(own)
             if isinstance(row, Mapping) and row.get("kind", kind.kind) == kind.kind:
                 row = kind.model_dump() | dict(row)
             kind = read_kind(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from dynasor_graph.answers import KINDS, kind_row
 from dynasor_graph.server.refusal import Refusal
 from dynasor_graph.server.requests import Asked
 from dynasor_graph.types import JSON
@@ -93,12 +94,27 @@ def _leaves(extra: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 code="unsupported_parameter",
                 param=param,
             )
+        if key == "answers":
+            _check_kind(value)
         if key in {"sampling", "budget"}:
             if not isinstance(value, dict):
                 raise Refusal(400, f"{param}: must be an object", code="invalid_value", param=param)
             yield from ((f"{key}.{leaf}", inner) for leaf, inner in value.items())
         else:
             yield key, value
+
+
+def _check_kind(spec: Any) -> None:
+    """Refuse a kind of answers whose settings reach for the server's machine."""
+    row = kind_row(spec)
+    kind = KINDS.get(str(row.get("kind"))) if isinstance(row, dict) else None
+    if kind is not None and (found := sorted(kind.local & row.keys())):
+        raise Refusal(
+            400,
+            f"x_dynasor.answers: {', '.join(found)} of {row['kind']!r} is the server's: leave it out",
+            code="unsupported_parameter",
+            param="x_dynasor.answers",
+        )
 
 
 def _names_file(policy: Any) -> bool:

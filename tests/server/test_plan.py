@@ -53,6 +53,7 @@ def at(context: Context, path: str) -> Any:
         ({"x-dynasor": {"branches": 3}}, "branches", 3),
         ({"x_dynasor": {"policy": "beta:confidence=0.9"}}, "policy", "beta:confidence=0.9"),
         ({"x_dynasor": {"policy": {"rule": "beta"}}}, "policy", {"rule": "beta"}),
+        ({"x_dynasor": {"answers": "choice:letters=AB"}}, "answers.letters", "AB"),
         ({"x_dynasor": {"budget": {"seconds": 2}}}, "budget.seconds", 2),
         (
             {"x_dynasor": {"budget": {"concurrency": 2}}, "max_completion_tokens": 9},
@@ -128,6 +129,10 @@ def test_every_effort_is_a_setting_that_every_algorithm_takes():
         ({"x_dynasor": {"policy": "beta | ../x.JSON"}}, 400, "x_dynasor.policy"),
         ({"x_dynasor": {"policy": {"rule": "as-needed", "policy": "x.json"}}}, 400, "x_dynasor.policy"),
         ({"x_dynasor": {"policy": {"rule": "all-of", "policies": ["x.json"]}}}, 400, "x_dynasor.policy"),
+        ({"x_dynasor": {"answers": "embedding:model=/etc"}}, 400, "x_dynasor.answers"),
+        ({"x_dynasor": {"answers": '{"kind": "embedding", "model": "/etc"}'}}, 400, "x_dynasor.answers"),
+        ({"x_dynasor": {"answers": {"kind": "embedding", "device": "cuda"}}}, 400, "x_dynasor.answers"),
+        ({"x_dynasor": {"answers": {"kind": ["embedding"]}}}, 400, "x_dynasor"),
         ({"x_dynasor": {"engine": "other"}}, 400, "x_dynasor.engine"),
         ({"x_dynasor": {"account": "run"}}, 400, "x_dynasor.account"),
         ({"x_dynasor": {"reward": "r"}}, 400, "x_dynasor.reward"),
