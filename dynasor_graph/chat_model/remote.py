@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import weakref
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -43,6 +43,7 @@ class Remote:
         self._servers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Server] = (
             weakref.WeakKeyDictionary()
         )
+        weakref.finalize(self, _close, self._servers).atexit = False
 
     def _server(self) -> Server:
         loop = asyncio.get_running_loop()
@@ -65,6 +66,13 @@ class Remote:
         for call in calls.whole():
             yield Piece("tool_call", "", call)
         yield Ended(usage=_usage(usage), metadata=told)
+
+
+def _close(servers: Mapping[asyncio.AbstractEventLoop, Server]) -> None:
+    """Close the connections of a model that is gone, each on its loop if that still runs."""
+    for loop, server in list(servers.items()):
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(server.close(), loop)
 
 
 def _body(asked: Asked) -> JSON:

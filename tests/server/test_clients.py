@@ -1,13 +1,16 @@
-"""The clients that people have: the official one of OpenAI, and LangChain's."""
+"""The clients that people have: the official one of OpenAI, LangChain's, and our own."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
 
+from dynasor_graph.chat_model import ChatDynasor
+from dynasor_graph.errors import EngineRefused
 from tests.server.conftest import MODEL, Served
 
 WEATHER = {
@@ -155,3 +158,54 @@ def test_langchain_calls_tools_and_answers_them(served: Served):
 def test_langchain_asks_many_at_once(served: Served):
     replies = asyncio.run(langchain(served).abatch(["6 * 7?"] * 8))
     assert [reply.content for reply in replies] == ["It is \\boxed{42}."] * 8
+
+
+# ChatDynasor -------------------------------------------------------------------------------------
+
+
+def ours(served: Served, **options: Any) -> ChatDynasor:
+    return ChatDynasor(base_url=served.url, model=MODEL, **options)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "self_consistency", "cot"])
+def test_our_chat_model_is_told_how_settled_a_reply_is(served: Served, algorithm: str):
+    model = ours(served, algorithm=algorithm, temperature=0.3, timeout=60.0)
+    reply = model.invoke("6 * 7?")
+    assert reply.content == "It is \\boxed{42}."
+    told = reply.response_metadata
+    assert (told["answer"], told["algorithm"]) == ("42", algorithm)
+    assert 0 <= told["certaindex"] <= 1
+    assert told["stop_reason"] in {"certain", "finished"}
+    assert told["finish_reason"] == "stop"
+    usage: Any = reply.usage_metadata
+    ledger = told["ledger"]
+    assert usage["output_tokens"] == sum(
+        ledger.get(kind, 0) for kind in ("main", "terminated", "probe")
+    )
+
+
+def test_our_chat_model_streams_and_its_chunks_add_up(served: Served):
+    whole = ours(served, algorithm="direct").invoke("6 * 7?")
+    chunks = list(ours(served, algorithm="direct", streaming=True).stream("6 * 7?"))
+    assert len(chunks) > 3
+    joined = sum(chunks[1:], chunks[0])
+    assert joined.content == whole.content
+    assert joined.response_metadata["certaindex"] == whole.response_metadata["certaindex"]
+    assert joined.usage_metadata == whole.usage_metadata
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_our_chat_model_calls_tools(served: Served, stream: bool):
+    model = ours(served, branches=5).bind_tools([WEATHER])
+    reply = model.invoke("What is the weather?")
+    if stream:
+        first, *rest = model.stream("What is the weather?")
+        reply = sum(rest, first)
+    (call,) = reply.tool_calls
+    assert (call["name"], call["args"]) == ("weather", {"city": "Jena"})
+    assert reply.response_metadata["certaindex"] == 1.0
+
+
+def test_our_chat_model_says_what_the_server_refused(served: Served):
+    with pytest.raises(EngineRefused, match="branches"):
+        ours(served, branches=10_000).invoke("6 * 7?")
