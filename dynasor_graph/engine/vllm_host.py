@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import importlib.util
 import logging
@@ -157,6 +158,7 @@ class VllmHost:
         # What was imported stays: the collector need not walk through it while branches wait.
         gc.collect()
         gc.freeze()
+        atexit.register(gc.unfreeze)  # what is frozen is never freed, and libraries report it
 
     def _set_environment(self) -> bool:
         """Set what vLLM and torch read at import; whether to start fast."""
