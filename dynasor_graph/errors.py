@@ -8,6 +8,7 @@ DynasorError
 ├── InputError              a question or a file is wrong (also a ValueError)
 │   ├── PromptTooLong       the prompt leaves no room in the model's context
 │   └── ResumeMismatch      the output file belongs to another run
+├── SandboxError            untrusted programs cannot be run here
 └── EngineError             the engine failed
     ├── RewardError         what judges solutions failed, or gave no number in [0, 1]
     ├── EngineStartError    it could not be started
@@ -41,6 +42,7 @@ __all__ = [
     "PromptTooLong",
     "ResumeMismatch",
     "RewardError",
+    "SandboxError",
     "UnknownName",
     "explain",
 ]
@@ -95,6 +97,10 @@ class PromptTooLong(InputError):
 
 class ResumeMismatch(InputError):
     """The output file was written by a run with other settings."""
+
+
+class SandboxError(DynasorError):
+    """Untrusted programs cannot be run here; the message says what is missing."""
 
 
 class EngineError(DynasorError):
