@@ -21,7 +21,7 @@ from typing import Literal
 
 from benchmarks.output import show
 from dynasor_graph.errors import SandboxError
-from dynasor_graph.sandbox import Program, Sandbox
+from dynasor_graph.sandbox import Sandbox, Script
 
 SOURCE = """
 import sys
@@ -33,17 +33,17 @@ print(max(len(places) for places in seen.values()))
 """
 
 
-def programs(count: int, inputs: int, seed: int = 0) -> list[Program]:
+def programs(count: int, inputs: int, seed: int = 0) -> list[Script]:
     """Small programs, each of them another, on lists of numbers."""
     draw = random.Random(seed)
     texts = [" ".join(str(draw.randrange(1000)) for _ in range(100)) for _ in range(inputs)]
-    return [Program(SOURCE.format(modulus=2 + at), texts) for at in range(count)]
+    return [Script(SOURCE.format(modulus=2 + at), texts) for at in range(count)]
 
 
-def cold(todo: list[Program], workers: int) -> tuple[float, list[tuple[str, ...]]]:
+def cold(todo: list[Script], workers: int) -> tuple[float, list[tuple[str, ...]]]:
     """Seconds that it takes with an interpreter for each input, and what was printed."""
 
-    def run(program: Program) -> tuple[str, ...]:
+    def run(program: Script) -> tuple[str, ...]:
         return tuple(
             subprocess.run(
                 [sys.executable, "-I", "-c", program.source],
@@ -61,7 +61,7 @@ def cold(todo: list[Program], workers: int) -> tuple[float, list[tuple[str, ...]
     return time.perf_counter() - began, found
 
 
-async def warm(todo: list[Program], box: Sandbox) -> tuple[float, list[tuple[str | None, ...]]]:
+async def warm(todo: list[Script], box: Sandbox) -> tuple[float, list[tuple[str | None, ...]]]:
     """Seconds that it takes on the pool, and what was printed."""
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:

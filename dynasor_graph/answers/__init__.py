@@ -1,6 +1,7 @@
 """Answers: extracts them from text and groups the equivalent ones."""
 
 from dynasor_graph.answers.actions import ToolCall, as_action, find_calls, is_action
+from dynasor_graph.answers.behaviour import Behaviour
 from dynasor_graph.answers.collection import JsonValue, ListOf, SetOf
 from dynasor_graph.answers.embedding import Embedding
 from dynasor_graph.answers.equivalence import Equivalence, Form, Kind
@@ -17,6 +18,7 @@ from dynasor_graph.answers.textual import Choice, Exact
 __all__ = [
     "KINDS",
     "Answers",
+    "Behaviour",
     "Calculation",
     "Choice",
     "Embedding",

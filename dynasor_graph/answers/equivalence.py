@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from dynasor_graph.answers.extract import Extraction
+
 __all__ = ["Equivalence", "Form", "Kind"]
 
 Form = Any
@@ -81,6 +83,9 @@ class Kind(BaseModel):
     """Settings that a question may bring as fields of its own."""
     local: ClassVar[frozenset[str]] = frozenset()
     """Settings that reach for the machine itself: a server takes them from nobody."""
+
+    stands: ClassVar[Extraction] = "auto"
+    """Where answers of the kind stand in a text, unless the settings say otherwise."""
 
     kind: str
 

@@ -8,11 +8,11 @@ from typing import Literal, assert_never
 
 from dynasor_graph.answers.normal import normalise
 
-__all__ = ["Extraction", "extract_answer", "probed_answer"]
+__all__ = ["Extraction", "extract_answer", "last_block", "probed_answer"]
 
-Extraction = Literal["auto", "boxed", "phrase", "number", "text"]
+Extraction = Literal["auto", "boxed", "phrase", "number", "text", "code"]
 """Where a task's answers stand. `auto` tries boxed, then phrase, then number; `text` takes all
-of the text, after the thinking."""
+of the text, after the thinking; `code` takes the last fenced block."""
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _PHRASE = re.compile(r"\banswer\s*(?:is\b|:|=)\s*:?\s*", re.IGNORECASE)
@@ -74,6 +74,15 @@ def _text(text: str) -> str | None:
     return text.strip() or None
 
 
+_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
+
+
+def last_block(text: str) -> str | None:
+    """What stands in the last fenced block that was closed; None if there is none, or nothing in it."""
+    blocks = _FENCE.findall(text)
+    return blocks[-1][1] if blocks and blocks[-1][1].strip() else None
+
+
 def _sources(kind: Extraction, finished: bool) -> Iterator[Callable[[str], str | None]]:
     match kind:
         case "boxed":
@@ -84,6 +93,8 @@ def _sources(kind: Extraction, finished: bool) -> Iterator[Callable[[str], str |
             yield _number
         case "text":
             yield _text
+        case "code":
+            yield last_block
         case "auto":
             yield _boxed
             yield _phrase

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from dynasor_graph.answers.behaviour import Behaviour
 from dynasor_graph.answers.collection import JsonValue, ListOf, SetOf
 from dynasor_graph.answers.embedding import Embedding
 from dynasor_graph.answers.equivalence import Kind
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Kind]] = {
         Expression,
         Embedding,
         Judge,
+        Behaviour,
     )
 }
 """Every kind of answers by name. A new one is listed here and in `Answers`."""
@@ -68,7 +70,17 @@ def kind_row(spec: Any) -> Any:
 
 
 Answers = Annotated[
-    Math | Exact | Choice | Number | SetOf | ListOf | JsonValue | Expression | Embedding | Judge,
+    Math
+    | Exact
+    | Choice
+    | Number
+    | SetOf
+    | ListOf
+    | JsonValue
+    | Expression
+    | Embedding
+    | Judge
+    | Behaviour,
     Field(discriminator="kind"),
     BeforeValidator(kind_row),
 ]

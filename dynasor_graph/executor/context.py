@@ -130,7 +130,8 @@ class Context(BaseModel):
         """
         if self.tools and (calls := Reply.of(text, tools=True).tool_calls):
             return as_action(calls)
-        return extract_answer(text, self.extract, finished=finished)
+        where = self.answers.stands if self.extract == "auto" else self.extract
+        return extract_answer(text, where, finished=finished)
 
     @property
     def wants_logprobs(self) -> bool:

@@ -1,7 +1,8 @@
 """Sandbox: runs untrusted Python programs, shut in and bounded."""
 
+from dynasor_graph.sandbox.harness import written
 from dynasor_graph.sandbox.pool import Isolation, Protection, Sandbox
-from dynasor_graph.sandbox.program import Failure, Limits, Outcome, Output, Program
+from dynasor_graph.sandbox.script import Failure, Limits, Outcome, Output, Script
 
 __all__ = [
     "Failure",
@@ -9,7 +10,8 @@ __all__ = [
     "Limits",
     "Outcome",
     "Output",
-    "Program",
     "Protection",
     "Sandbox",
+    "Script",
+    "written",
 ]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from dynasor_graph.errors import ConfigError, SandboxError
-from dynasor_graph.sandbox.program import Limits, Outcome, Output, Program
+from dynasor_graph.sandbox.script import Limits, Outcome, Output, Script
 from dynasor_graph.sandbox.worker import Worker
 
 __all__ = ["Isolation", "Protection", "Sandbox"]
@@ -59,6 +60,7 @@ class Sandbox:
 
     Raises:
         ConfigError: A setting is out of range.
+        SandboxError: This is not Linux.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Sandbox:
             raise ConfigError(f"workers: must be at least 1, got {workers!r}")
         if isolation not in ("auto", "namespaces", "rlimits"):
             raise ConfigError(f"isolation: must be auto, namespaces or rlimits, got {isolation!r}")
+        if sys.platform != "linux":
+            raise SandboxError(f"the sandbox needs Linux, and this is {sys.platform}")
         self.limits = limits or Limits()
         self.workers = workers or len(os.sched_getaffinity(0))
         self._isolation: str = isolation
@@ -80,7 +84,7 @@ class Sandbox:
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._protection: Protection | None = None
 
-    async def run(self, program: Program) -> Outcome:
+    async def run(self, program: Script) -> Outcome:
         """Run a program on its inputs. If this is cancelled, the program is killed.
 
         Raises:
@@ -105,7 +109,7 @@ class Sandbox:
             SandboxError: No worker can be started here.
         """
         if self._protection is None:
-            probe = Program(_PROBE % self.limits.processes, [""])
+            probe = Script(_PROBE % self.limits.processes, [""])
             (output,) = self._threads.submit(self._run, _Job(probe)).result().outputs
             if output.value is None:
                 raise SandboxError(f"programs do not run here: {output.failure}: {output.detail}")
@@ -183,7 +187,7 @@ class Sandbox:
 class _Job:
     """A program on its way, which may be cancelled before, while or after it has a worker."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Script) -> None:
         self.program = program
         self._lock = threading.Lock()
         self._worker: Worker | None = None

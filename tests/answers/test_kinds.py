@@ -25,6 +25,10 @@ from dynasor_graph.errors import ConfigError, InputError, UnknownName
 
 pytestmark = pytest.mark.anyio
 
+ADD = {"kind": "behaviour", "inputs": ["1 2", "3 -4"], "more": 2}
+ADDS = "print(sum(map(int, input().split())))\n"
+DIVIDE = {"kind": "behaviour", "function": "f", "inputs": [[1, 2], [4, 2], [1, 0]]}
+
 SAME: dict[str, list[tuple[Any, str, str]]] = {
     "math": [("math", "1/2", "0.5"), ("math", "x+1", "1+x")],
     "exact": [("exact", "a  b", " a b"), ("exact:case=false", "Paris", "PARIS")],
@@ -76,6 +80,14 @@ SAME: dict[str, list[tuple[Any, str, str]]] = {
         ("embedding:threshold=0.7", "The capital is Paris.", "the capital city is Paris"),
     ],
     "judge": [("judge", "Paris ", "paris")],
+    "behaviour": [
+        (ADD, "a, b = map(int, input().split())\nprint(a + b)", ADDS),
+        (ADD, f"So:\n```python\n1/\n```\nNo:\n```python\n{ADDS}```\n", ADDS),
+        (ADD, f"print(end='')\n{ADDS}\nprint('  ')", ADDS),
+        (DIVIDE, "def f(a, b): return a / b", "f = lambda a, b: (a * 2) / (b * 2)"),
+        (DIVIDE, "def f(a, b): return {b, a}", "def f(a, b): return {a, b}"),
+        (DIVIDE, "def f(a, b): return 1 / b", "def f(a, b):\n  c = 1 / b\n  return c"),
+    ],
 }
 
 DIFFERENT: dict[str, list[tuple[Any, str, str]]] = {
@@ -100,6 +112,11 @@ DIFFERENT: dict[str, list[tuple[Any, str, str]]] = {
     "expression": [({"kind": "expression", "numbers": [2, 3, 4]}, "2*3*4", "2*(3+4)")],
     "embedding": [("embedding:threshold=0.7", "The capital is Paris.", "It weighs five tons.")],
     "judge": [],
+    "behaviour": [
+        (ADD, "a, b = map(int, input().split())\nprint(a - b)", ADDS),
+        (DIVIDE, "def f(a, b): return a / b", "def f(a, b): return a / b if b else None"),
+        (DIVIDE, "def f(a, b): return a // b", "def f(a, b): return b and a // b or [][0]"),
+    ],
 }
 
 NONE: dict[str, list[tuple[Any, str]]] = {
@@ -129,6 +146,21 @@ NONE: dict[str, list[tuple[Any, str]]] = {
     ],
     "embedding": [("embedding", "  ")],
     "judge": [("judge", "\t")],
+    "behaviour": [
+        (ADD, x)
+        for x in (
+            "",
+            "print(",
+            "# nothing",
+            "raise ValueError",
+            "The answer is 42.",
+            "import os; os._exit(0)",
+            "```python\nprint(\n```",
+            "\0",
+            "(" * 10_000,
+        )
+    ]
+    + [(DIVIDE, "print(1)"), (DIVIDE, "def f(a): return a")],
 }
 
 
@@ -223,6 +255,14 @@ ORDER_FREE: dict[str, tuple[Any, st.SearchStrategy[str]]] = {
             *[st.sampled_from("+-*/")] * 2,
         ),
     ),
+    "behaviour": (
+        DIVIDE,
+        st.builds(
+            lambda name, body: f"{name} = 1\ndef f(a, b):\n  return {body}",
+            st.sampled_from(["x", "y"]),
+            st.sampled_from(["a / b", "a * 1.0 / b", "a // b", "b", "a +", "no"]),
+        ),
+    ),
 }
 
 
@@ -287,6 +327,8 @@ async def test_comparisons_near_the_tolerance_make_a_grouping_fragile():
         pytest.param({"kind": "choice", "letters": "1"}, "letters: ", id="letters"),
         pytest.param({"kind": "expression", "target": "x"}, "must be a number", id="target"),
         pytest.param({"kind": "judge", "prompt": "{a}?"}, "must have {a} and {b}", id="prompt"),
+        pytest.param({**ADD, "inputs": [1]}, "inputs.0", id="input"),
+        pytest.param({**DIVIDE, "inputs": ["1 2"]}, "must be a list of arguments", id="text"),
         pytest.param("embedding:model=/no/such", "'/no/such': no such folder", id="model"),
     ],
 )

@@ -18,14 +18,14 @@ from typing import Literal
 import pytest
 
 from dynasor_graph.errors import SandboxError
-from dynasor_graph.sandbox import Limits, Output, Program, Sandbox
+from dynasor_graph.sandbox import Limits, Output, Sandbox, Script
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform != "linux", reason="the guards are those of Linux"),
 ]
 
-GOOD = Program("print(int(input()) + 1)", ["1"])
+GOOD = Script("print(int(input()) + 1)", ["1"])
 
 
 def of_sandboxes() -> set[int]:
@@ -62,7 +62,7 @@ async def attack(box: Sandbox, source: str, *arguments: str) -> Output:
     """Run an attack; after it the worker is as it was, or another, and works."""
     await box.run(GOOD)
     before = len(of_sandboxes())
-    (output,) = (await box.run(Program(source, ["\n".join(arguments)]))).outputs
+    (output,) = (await box.run(Script(source, ["\n".join(arguments)]))).outputs
     after = await box.run(GOOD)
     assert after.values == ("2\n",)
     assert len(of_sandboxes()) == before
@@ -347,9 +347,9 @@ def f(x):
     return x
 """
     await box.run(GOOD)
-    first = await box.run(Program(source, [[1], [2]], "f"))
+    first = await box.run(Script(source, [[1], [2]], "f"))
     assert {output.failure for output in first.outputs} == {"crash"}
-    second = await box.run(Program("def f(x): return x", [[1], [2]], "f"))
+    second = await box.run(Script("def f(x): return x", [[1], [2]], "f"))
     assert second.values == ("1", "2")
 
 
@@ -370,4 +370,4 @@ async def test_clearing_up_follows_no_link(box: Sandbox, games: str, tmp_path: P
     victim.write_text("unharmed")
     await attack(box, f"import os\ntarget = input()\n{games}", str(tmp_path))
     assert victim.read_text() == "unharmed"
-    assert (await box.run(Program("import os; print(os.listdir('.'))", [""]))).values == ("[]\n",)
+    assert (await box.run(Script("import os; print(os.listdir('.'))", [""]))).values == ("[]\n",)

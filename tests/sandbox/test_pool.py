@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from dynasor_graph.errors import ConfigError, InputError, SandboxError
-from dynasor_graph.sandbox import Limits, Output, Program, Sandbox
+from dynasor_graph.sandbox import Limits, Output, Sandbox, Script
 from dynasor_graph.sandbox.harness import written
 from dynasor_graph.sandbox.server import _judge
 from dynasor_graph.sandbox.worker import Worker
@@ -42,17 +42,17 @@ def box() -> Iterator[Sandbox]:
     ("program", "outputs"),
     [
         pytest.param(
-            Program("print(int(input()) * 2)", ["3", "4\n"]),
+            Script("print(int(input()) * 2)", ["3", "4\n"]),
             [Output("6\n"), Output("8\n")],
             id="stdin",
         ),
         pytest.param(
-            Program("print(open(0).read(), end='')", ["a\nb", "ü", ""]),
+            Script("print(open(0).read(), end='')", ["a\nb", "ü", ""]),
             [Output("a\nb"), Output("ü"), Output("")],
             id="stdin-by-number",
         ),
         pytest.param(
-            Program("def f(a, b=1): return a / b", [[1], [1, 4], [1, 0]], "f"),
+            Script("def f(a, b=1): return a / b", [[1], [1, 4], [1, 0]], "f"),
             [
                 Output("1.0"),
                 Output("0.25"),
@@ -61,41 +61,41 @@ def box() -> Iterator[Sandbox]:
             id="function",
         ),
         pytest.param(
-            Program("n = 0\ndef f():\n global n\n n += 1\n return n", [[], []], "f"),
+            Script("n = 0\ndef f():\n global n\n n += 1\n return n", [[], []], "f"),
             [Output("1"), Output("1")],
             id="each-input-begins-anew",
         ),
         pytest.param(
-            Program("def g(): pass", [[]], "f"),
+            Script("def g(): pass", [[]], "f"),
             [Output(failure="exception", exception="NameError")],
             id="no-such-function",
         ),
         pytest.param(
-            Program("print(", ["", ""]),
+            Script("print(", ["", ""]),
             [Output(failure="syntax", exception="SyntaxError")] * 2,
             id="syntax-error",
         ),
         pytest.param(
-            Program("\0", [""]), [Output(failure="syntax", exception="SyntaxError")], id="nul"
+            Script("\0", [""]), [Output(failure="syntax", exception="SyntaxError")], id="nul"
         ),
         pytest.param(
-            Program("import sys\nprint(1)\nsys.exit()", [""]), [Output("1\n")], id="exits-well"
+            Script("import sys\nprint(1)\nsys.exit()", [""]), [Output("1\n")], id="exits-well"
         ),
         pytest.param(
-            Program("import sys\nsys.exit('no')", [""]),
+            Script("import sys\nsys.exit('no')", [""]),
             [Output(failure="exception", exception="SystemExit")],
             id="exits-badly",
         ),
-        pytest.param(Program("", [""]), [Output("")], id="empty"),
+        pytest.param(Script("", [""]), [Output("")], id="empty"),
         pytest.param(
-            Program("if __name__ == '__main__': print(1)", [""]), [Output("1\n")], id="main"
+            Script("if __name__ == '__main__': print(1)", [""]), [Output("1\n")], id="main"
         ),
         pytest.param(
-            Program("def f(x): return x", [["\ud800"]], "f"), [Output(r"'\ud800'")], id="surrogate"
+            Script("def f(x): return x", [["\ud800"]], "f"), [Output(r"'\ud800'")], id="surrogate"
         ),
     ],
 )
-async def test_a_program_runs_on_each_input(box: Sandbox, program: Program, outputs: list[Output]):
+async def test_a_program_runs_on_each_input(box: Sandbox, program: Script, outputs: list[Output]):
     found = await box.run(program)
     assert [(one.value, one.failure, one.exception) for one in found.outputs] == [
         (one.value, one.failure, one.exception) for one in outputs
@@ -103,13 +103,13 @@ async def test_a_program_runs_on_each_input(box: Sandbox, program: Program, outp
 
 
 async def test_a_failure_says_where(box: Sandbox):
-    (output,) = (await box.run(Program("def f():\n    return {}['x']\nf()", [""]))).outputs
+    (output,) = (await box.run(Script("def f():\n    return {}['x']\nf()", [""]))).outputs
     assert output.detail == "KeyError: 'x' (line 2)"
 
 
 async def test_inputs_for_which_no_time_is_left_are_timeouts():
     with Sandbox(Limits(seconds=1, total_seconds=0.3), workers=1) as box:
-        outcome = await box.run(Program("while True: pass", ["", "", ""]))
+        outcome = await box.run(Script("while True: pass", ["", "", ""]))
         assert [one.failure for one in outcome.outputs] == ["timeout"] * 3
         assert sum(one.seconds for one in outcome.outputs) < 1
 
@@ -133,16 +133,16 @@ async def test_while_all_workers_are_busy_others_wait(box: Sandbox):
         "import time\nstart = time.monotonic(); time.sleep(0.2); print(start, time.monotonic())"
     )
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(box.run(Program(source, [""]))) for _ in range(6)]
+        tasks = [group.create_task(box.run(Script(source, [""]))) for _ in range(6)]
     spans = [tuple(map(float, (task.result().values[0] or "").split())) for task in tasks]
     for start, _ in spans:
         assert sum(begin <= start < end for begin, end in spans) <= box.workers
 
 
 async def test_a_cancelled_run_is_killed_and_others_go_on(box: Sandbox, tmp_path: Path):
-    running = asyncio.create_task(box.run(Program("while True: pass", ["", "", "", ""])))
-    other = asyncio.create_task(box.run(Program("import time; time.sleep(0.3); print(1)", [""])))
-    waiting = asyncio.create_task(box.run(Program("print(2)", [""])))
+    running = asyncio.create_task(box.run(Script("while True: pass", ["", "", "", ""])))
+    other = asyncio.create_task(box.run(Script("import time; time.sleep(0.3); print(1)", [""])))
+    waiting = asyncio.create_task(box.run(Script("print(2)", [""])))
     await asyncio.sleep(0.1)
     running.cancel()
     waiting.cancel()
@@ -153,31 +153,31 @@ async def test_a_cancelled_run_is_killed_and_others_go_on(box: Sandbox, tmp_path
     began = asyncio.get_running_loop().time()
     async with asyncio.TaskGroup() as group:  # no worker is busy with what was cancelled
         for _ in range(2):
-            group.create_task(box.run(Program("print(1)", [""])))
+            group.create_task(box.run(Script("print(1)", [""])))
     assert asyncio.get_running_loop().time() - began < 4
 
 
 def test_one_sandbox_serves_any_event_loop(box: Sandbox):
     for _ in range(2):
-        assert asyncio.run(box.run(Program("print(1)", [""]))).values == ("1\n",)
+        assert asyncio.run(box.run(Script("print(1)", [""]))).values == ("1\n",)
 
 
 async def test_a_worker_that_dies_is_replaced(box: Sandbox):
-    await box.run(Program("print(1)", [""]))
+    await box.run(Script("print(1)", [""]))
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(box.run(Program("import time; time.sleep(1)", [""])))
+        task = group.create_task(box.run(Script("import time; time.sleep(1)", [""])))
         await asyncio.sleep(0.2)
         for worker in workers():
             os.killpg(worker, signal.SIGKILL)
     assert task.result().outputs[0].failure == "crash"
-    assert (await box.run(Program("print(1)", [""]))).values == ("1\n",)
+    assert (await box.run(Script("print(1)", [""]))).values == ("1\n",)
 
 
 async def test_a_closed_sandbox_says_so():
     box = Sandbox(workers=1)
     box.close()
     with pytest.raises(SandboxError, match="closed: open another"):
-        await box.run(Program("", [""]))
+        await box.run(Script("", [""]))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_wrong_setting_says_what_is_wrong(make: Any, message: str):
 )
 def test_a_program_that_cannot_be_run_is_refused(arguments: Any, message: str):
     with pytest.raises(InputError, match=message):
-        Program(*arguments)
+        Script(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,13 @@ async def test_where_namespaces_are_not_allowed_rlimits_take_over(monkeypatch: p
 
     monkeypatch.setattr("dynasor_graph.sandbox.pool.Worker", Refusing)
     with Sandbox(workers=1) as box:
-        assert (await box.run(Program("print(1)", [""]))).values == ("1\n",)
+        assert (await box.run(Script("print(1)", [""]))).values == ("1\n",)
         assert box.protection.isolation == "rlimits"
     with (
         Sandbox(workers=1, isolation="namespaces") as box,
         pytest.raises(SandboxError, match="not allowed"),
     ):
-        await box.run(Program("print(1)", [""]))
+        await box.run(Script("print(1)", [""]))
 
 
 def test_a_sandbox_that_was_not_used_has_no_process():

@@ -1,4 +1,4 @@
-"""Program: source to run on inputs, within limits, and what came of it. Plain values."""
+"""Script: source to run on inputs, within limits, and what came of it. Plain values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from dynasor_graph.errors import ConfigError, InputError
 
-__all__ = ["Failure", "Limits", "Outcome", "Output", "Program"]
+__all__ = ["Failure", "Limits", "Outcome", "Output", "Script"]
 
 Failure = Literal["syntax", "exception", "timeout", "memory", "output", "crash"]
 """How a program failed on an input; `crash`: it ended without a word (a signal, `os._exit`)."""
@@ -60,7 +60,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class Script:
     """A Python program and its inputs.
 
     Raises:
