@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         find_algorithm,
     )
     from dynasor_graph.answers import (
+        Behaviour,
         Embedding,
         Equivalence,
         Expression,
@@ -44,7 +45,14 @@ if TYPE_CHECKING:
     )
     from dynasor_graph.chat_model import ChatDynasor
     from dynasor_graph.engine import Engine, FakeEngine, complete, open_engine, register
-    from dynasor_graph.errors import ConfigError, DynasorError, EngineError, InputError, RewardError
+    from dynasor_graph.errors import (
+        ConfigError,
+        DynasorError,
+        EngineError,
+        InputError,
+        RewardError,
+        SandboxError,
+    )
     from dynasor_graph.executor import (
         Branch,
         Context,
@@ -97,6 +105,7 @@ if TYPE_CHECKING:
         register_reward,
     )
     from dynasor_graph.runner import Runner, solve, stream
+    from dynasor_graph.sandbox import Limits, Outcome, Output, Protection, Sandbox, Script
     from dynasor_graph.telemetry import disable_telemetry, enable_telemetry
     from dynasor_graph.trace import TraceWriter, read_trace
     from dynasor_graph.types import Completion, Delta, Load, Request, Sampling, StopReason
@@ -116,6 +125,7 @@ _HOME = {
         "find_algorithm",
     ),
     "answers": (
+        "Behaviour",
         "Embedding",
         "Equivalence",
         "Expression",
@@ -152,6 +162,7 @@ _HOME = {
         "EngineError",
         "InputError",
         "RewardError",
+        "SandboxError",
     ),
     "executor": (
         "Branch",
@@ -212,6 +223,14 @@ _HOME = {
         "solve",
         "stream",
     ),
+    "sandbox": (
+        "Limits",
+        "Outcome",
+        "Output",
+        "Protection",
+        "Sandbox",
+        "Script",
+    ),
     "telemetry": (
         "disable_telemetry",
         "enable_telemetry",
@@ -233,12 +252,13 @@ _HOME = {
 a second, and `import dynasor_graph` should not."""
 
 __version__ = "0.1.0"
-__all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
+__all__ = [
     "ALGORITHMS",
     "Algorithm",
     "AllOf",
     "AnyOf",
     "Beam",
+    "Behaviour",
     "BestOfN",
     "Beta",
     "Branch",
@@ -268,10 +288,13 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "Judged",
     "Kind",
     "Ledger",
+    "Limits",
     "Load",
     "Lossless",
     "MCTS",
     "Node",
+    "Outcome",
+    "Output",
     "PRESETS",
     "Partial",
     "ParticleFilter",
@@ -279,6 +302,7 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "ProbeConsistency",
     "Program",
     "Progress",
+    "Protection",
     "Question",
     "Reasoning",
     "Rebase",
@@ -290,7 +314,10 @@ __all__ = [  # spelled out, because type checkers cannot run the sum of _HOME
     "Rule",
     "Runner",
     "Sampling",
+    "Sandbox",
+    "SandboxError",
     "Score",
+    "Script",
     "Search",
     "Searching",
     "SelfConsistency",

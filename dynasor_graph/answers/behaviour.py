@@ -25,9 +25,9 @@ __all__ = ["Behaviour", "vary"]
 class Behaviour(Kind):
     """A Python program, by what it does on inputs, as in MBR-exec and CodeT.
 
-    It runs in a `Sandbox`, so the answer is what it does and not its text. A program that cannot be read,
-    fails on every input, or never prints anything, is no answer. One that fails on some inputs is the same
-    as another that fails on them in the same way. More inputs tell more programs apart.
+    It runs in a `Sandbox`, so the answer is what it does and not its text. A program that cannot be
+    read, fails on every input, or never prints anything, is no answer. One that fails on some inputs is
+    the same as another that fails on them in the same way. More inputs tell more programs apart.
     """
 
     per_question = frozenset({"inputs", "function"})

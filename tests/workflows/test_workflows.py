@@ -355,7 +355,14 @@ async def test_a_lesson_on_the_terminal(capsys: pytest.CaptureFixture[str]):
 def test_every_workflow_is_named_for_the_server():
     files = {row["path"].partition(":")[0] for row in NAMED["graphs"].values()}
     assert files == {f"./{path.name}" for path in FOLDER.glob("*.py")}
-    assert set(NAMED["graphs"]) == {"self_consistency", "cot", "rebase", "tutor", "game24"}
+    assert set(NAMED["graphs"]) == {
+        "self_consistency",
+        "cot",
+        "rebase",
+        "tutor",
+        "game24",
+        "code_with_tests",
+    }
 
 
 def test_the_server_is_told_to_install_this_project():
