@@ -1,7 +1,8 @@
 """Variants: small tasks with their solutions, and mutants of these, right and wrong.
 
-Right variants do the same in other words; wrong ones have one to two mistakes of the kinds that people make:
-another comparison, a number off by one, another operator, a swapped order, a line left out.
+Right variants do the same in other words; wrong ones have a mistake or two of the
+kinds that people make: another comparison, a number off by one, another operator, a swapped order, a line left
+out.
 """
 
 from __future__ import annotations
@@ -228,8 +229,8 @@ def mutant(task: str, mistakes: int, draw: random.Random) -> str:
     """The solution with other names, and with so many changes that may be mistakes."""
     tree = ast.parse(TASKS[task][1])
     for _ in range(mistakes):
-        places = [node for node in ast.walk(tree) if _can_change(node)]
-        _change(draw.choice(places), draw)
+        if places := [node for node in ast.walk(tree) if _can_change(node)]:
+            _change(draw.choice(places), draw)
     return ast.unparse(_Renamed(draw).visit(tree))
 
 
@@ -284,12 +285,12 @@ class _Renamed(ast.NodeTransformer):
     def _name(self, name: str) -> str:
         return self._names.setdefault(name, f"{name}_{self._draw.randrange(10_000)}")
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         for argument in node.args.args:
             argument.arg = self._name(argument.arg)
         return self.generic_visit(node)
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.AST:
         if isinstance(node.ctx, ast.Store) or node.id in self._names:
             node.id = self._name(node.id)
         return node
