@@ -132,6 +132,7 @@ def test_every_effort_is_a_setting_that_every_algorithm_takes():
         ({"x_dynasor": {"answers": "embedding:model=/etc"}}, 400, "x_dynasor.answers"),
         ({"x_dynasor": {"answers": '{"kind": "embedding", "model": "/etc"}'}}, 400, "x_dynasor.answers"),
         ({"x_dynasor": {"answers": {"kind": "embedding", "device": "cuda"}}}, 400, "x_dynasor.answers"),
+        ({"x_dynasor": {"answers": {"kind": "behaviour", "inputs": [""]}}}, 400, "x_dynasor.answers"),
         ({"x_dynasor": {"answers": {"kind": ["embedding"]}}}, 400, "x_dynasor"),
         ({"x_dynasor": {"engine": "other"}}, 400, "x_dynasor.engine"),
         ({"x_dynasor": {"account": "run"}}, 400, "x_dynasor.account"),
