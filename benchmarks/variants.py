@@ -1,8 +1,7 @@
 """Variants: small tasks with their solutions, and mutants of these, right and wrong.
 
-Right variants do the same in other words; wrong ones have a mistake or two of the
-kinds that people make: another comparison, a number off by one, another operator, a swapped order, a line left
-out.
+Right variants do the same in other words; wrong ones have a mistake or two of the kinds that people
+make: another comparison, a number off by one, another operator, a swapped order, a line left out.
 """
 
 from __future__ import annotations

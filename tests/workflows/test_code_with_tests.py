@@ -51,7 +51,8 @@ async def solved(
     settings = {"branches": 10, "sampling": {"seed": 1}}
     with registered(engine) as name:
         context = dg.SelfConsistency.model_validate(settings | {"engine": name})
-        state = await graph.compile().ainvoke({"question": TASK, **given}, context=context)
+        task: Any = {"question": TASK, **given}
+        state = await graph.compile().ainvoke(task, context=context)
     return state, engine
 
 
