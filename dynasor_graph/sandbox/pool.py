@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from dynasor_graph.errors import ConfigError, SandboxError
 from dynasor_graph.sandbox.script import Limits, Outcome, Output, Script
@@ -84,13 +84,13 @@ class Sandbox:
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._protection: Protection | None = None
 
-    async def run(self, program: Script) -> Outcome:
+    async def run(self, script: Script) -> Outcome:
         """Run a program on its inputs. If this is cancelled, the program is killed.
 
         Raises:
             SandboxError: No worker can be started here, or the sandbox is closed.
         """
-        job = _Job(program)
+        job = _Job(script)
         try:
             future = self._threads.submit(self._run, job)
         except RuntimeError:
@@ -141,26 +141,34 @@ class Sandbox:
     def _run(self, job: _Job) -> Outcome:
         """In one of the pool's threads: there are as many as there may be workers."""
         row = {
-            "source": job.program.source,
-            "function": job.program.function,
-            "inputs": list(job.program.inputs),
+            "source": job.script.source,
+            "function": job.script.function,
+            "inputs": list(job.script.inputs),
             "limits": asdict(self.limits),
         }
-        worker = self._take()
+        try:
+            rows = self._ask(self._take(), job, row)
+        except EOFError:
+            try:  # it may have died idle; a program that ends its worker ends two
+                rows = [] if job.cancelled else self._ask(self._start(), job, row)
+            except EOFError:
+                died = Output(failure="crash", detail="its worker died")
+                return Outcome((died,) * len(job.script.inputs))
+        return Outcome(tuple(Output(**one) for one in rows))
+
+    def _ask(self, worker: Worker, job: _Job, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """Have a worker run a job, and keep it if it is still good."""
         try:
             with job.on(worker):
                 rows = worker.ask(row, self.limits.total_seconds + _GRACE)
-        except BaseException as error:
+        except BaseException:
             worker.close()
-            if not isinstance(error, EOFError):
-                raise
-            died = Output(failure="crash", detail="its worker died")
-            return Outcome((died,) * len(job.program.inputs))
+            raise
         if job.cancelled:
             worker.close()  # it was killed, perhaps, the moment it had said all
         else:
             self._idle.put(worker)
-        return Outcome(tuple(Output(**one) for one in rows))
+        return rows
 
     def _take(self) -> Worker:
         with contextlib.suppress(queue.Empty):
@@ -187,8 +195,8 @@ class Sandbox:
 class _Job:
     """A program on its way, which may be cancelled before, while or after it has a worker."""
 
-    def __init__(self, program: Script) -> None:
-        self.program = program
+    def __init__(self, script: Script) -> None:
+        self.script = script
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self.cancelled = False
