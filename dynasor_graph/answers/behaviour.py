@@ -31,9 +31,7 @@ class Behaviour(Kind):
     """
 
     per_question = frozenset({"inputs", "function"})
-    local = frozenset(
-        {"inputs", "function", "more", "seconds", "total_seconds", "memory_mib"}
-    )  # so that nobody has a server run programs
+    local = frozenset({"kind"})  # all of it: nobody has a server run programs
     stands = "code"
 
     kind: Literal["behaviour"] = "behaviour"
