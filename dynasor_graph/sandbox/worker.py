@@ -40,7 +40,7 @@ class Worker:
     """
 
     def __init__(self, isolation: str, files: int) -> None:
-        self._folder = tempfile.mkdtemp(prefix="dynasor-sandbox-")
+        self._folder = tempfile.mkdtemp(prefix=f"dynasor-sandbox-{os.getpid()}-")
         # Without -I, which would not let PYTHONHASHSEED count: sets have one order in all workers.
         command = [sys.executable, "-s", "-P", "-B", "-c", _SERVE, _ROOT]
         self._process = subprocess.Popen(

@@ -6,6 +6,7 @@ Each is bounded in itself: were a guard to fail, it would come to 200 forks, 2 G
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -25,15 +26,18 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the guards are those of Linux"),
 ]
 
+MARK = f"dynasor-sandbox-{os.getpid()}-"
+"""In the command line of the workers of this process, and in the names of their folders."""
+
 GOOD = Script("print(int(input()) + 1)", ["1"])
 
 
 def of_sandboxes() -> set[int]:
-    """The processes of all sandboxes: a fork keeps its command line, whatever else it does."""
+    """The processes of this process' sandboxes: a fork keeps its command line, whatever else it does."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"dynasor-sandbox-" in (process / "cmdline").read_bytes():
+            if MARK.encode() in (process / "cmdline").read_bytes():
                 found.add(int(process.name))
         except OSError:
             continue  # it has just ended
@@ -41,7 +45,7 @@ def of_sandboxes() -> set[int]:
 
 
 def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("dynasor-sandbox-*"))
+    return set(Path(tempfile.gettempdir()).glob(f"{MARK}*"))
 
 
 @pytest.fixture(scope="module", params=["namespaces", "rlimits"])
