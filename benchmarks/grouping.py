@@ -4,8 +4,8 @@
 
 Answers are drawn from so many classes, each written in several ways. They come one by one, as branches
 end: "answers/s" is reading, comparing and placing. "comparisons" is how often two answers had to be
-compared by more than their forms, beside what comparing each with each would take. A second row of
-embeddings reads all answers in one batch, and its ratio is to the row above.
+compared by more than their forms, beside what comparing each with each would take. Embeddings
+are read in one batch as well, with their ratio to one by one.
 """
 
 from __future__ import annotations
@@ -86,21 +86,30 @@ async def row(name: str, answers: int, classes: int) -> dict[str, Any]:
     }
 
 
-async def batched(answers: int, before: float) -> dict[str, Any]:
-    """Embeddings of as many short answers in one batch."""
+async def batched(answers: int, before: float) -> list[dict[str, Any]]:
+    """Embeddings of as many answers in one batch: sentences as above, and short ones."""
     _, write = WRITTEN["embedding"]
     draw = random.Random(1)
+    texts = {
+        "sentences": [f"{write(n, draw)} {n}" for n in range(answers)],
+        "short": [f"the {draw.choice(THINGS)} came {n}" for n in range(answers)],
+    }
     encoder = Encoder(folder_of("all-minilm-l6-v2"))
     await encoder.vector("what is loaded at first use")
-    given = [f"{write(n, draw)} {n}" for n in range(answers)]
+    return [await _batched(encoder, name, given, before) for name, given in texts.items()]
+
+
+async def _batched(
+    encoder: Encoder, name: str, given: Sequence[str], before: float
+) -> dict[str, Any]:
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for text in given:
             group.create_task(encoder.vector(text))
-    speed = answers / (time.perf_counter() - started)
+    speed = len(given) / (time.perf_counter() - started)
     return {
-        "kind": "embedding, all at once",
-        "answers": answers,
+        "kind": f"{name}, in one batch",
+        "answers": len(given),
         "answers_s": round(speed),
         "ratio": round(speed / before, 2),
     }
@@ -117,7 +126,7 @@ async def main() -> None:
     names = [name for name in WRITTEN if name.partition(",")[0] in options.kinds.split(",")]
     table = [await row(name, options.answers, options.classes) for name in names]
     if "embedding" in names:
-        table.append(await batched(options.answers, table[-1]["answers_s"]))
+        table += await batched(options.answers, table[-1]["answers_s"])
     show("grouping", table, json_out=options.json_out)
 
 
