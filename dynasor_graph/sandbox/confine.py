@@ -109,7 +109,8 @@ def enter_namespaces(folder: str, size: int) -> Confinement:
     for device in ("null", "zero", "urandom", "random"):
         _bind(f"/dev/{device}", f"{folder}/dev/{device}")
     Path(folder + WORK).mkdir()
-    Path(folder + "/tmp").symlink_to(WORK)
+    if not Path(folder + "/tmp").exists():  # else the interpreter itself lies in there
+        Path(folder + "/tmp").symlink_to(WORK)
     kernel.pivot(folder)
     kernel.make_read_only("/", below=False)
     for path in (*paths, "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"):
