@@ -10,7 +10,7 @@ import itertools
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -74,11 +74,6 @@ class Usage:
         return self.generated + self.probe_prefill + self.reward
 
     @property
-    def steering(self) -> int:
-        """What stopping early costs: branches that were stopped half-way, and probes."""
-        return self.terminated + self.probe + self.probe_prefill
-
-    @property
     def cached(self) -> int:
         """Prompt tokens that the prefix cache had, of branches and probes."""
         return self.prompt_cached + self.probe_cached
@@ -87,6 +82,17 @@ class Usage:
     def read(self) -> int:
         """Prompt tokens of all requests, computed or found in the prefix cache."""
         return self.prompt + self.probe_prefill + self.cached
+
+    def saved_by(self, decision: Mapping[str, Any] | None) -> int:
+        """Tokens that stopping early saved a program with this usage, net; see `Result.tokens_saved`.
+
+        Args:
+            decision: The program's last, with what it `saved` and the `tokens` it was taken at.
+        """
+        if not decision or not decision.get("saved"):
+            return -(self.terminated + self.probe + self.probe_prefill)
+        saved, tokens = int(decision["saved"]), int(decision.get("tokens", self.generated))
+        return saved - (self.generated - tokens) - self.probe - self.probe_prefill
 
     def __add__(self, other: Usage) -> Usage:
         both = map(operator.add, _amounts(self), _amounts(other))

@@ -61,10 +61,10 @@ class Result:
         """What stopping early saved against the cap, net: less than 0 where probes cost more than it.
 
         `decision.saved` (what is left of the knob, times this program's mean tokens of one step of it),
-        less what was paid for the decision: branches that were stopped half-way, and probes.
+        less what was paid for it: probes, branches that were stopped half-way, and those that came to
+        their end after the decision.
         """
-        saved: int = (self.decision or {}).get("saved", 0)
-        return saved - self.usage.steering
+        return self.usage.saved_by(self.decision)
 
     def to_json(self) -> JSON:
         """The row in a results file."""

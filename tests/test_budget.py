@@ -353,3 +353,29 @@ class Ledgers(RuleBasedStateMachine):
 
 Ledgers.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 test_no_interleaving_of_nested_ledgers_passes_a_limit = Ledgers.TestCase
+
+
+@pytest.mark.parametrize(
+    ("usage", "decision", "saved"),
+    [
+        pytest.param(Usage(main=500), None, 0, id="nobody-was-asked"),
+        pytest.param(Usage(main=500), {"saved": 0}, 0, id="went-to-the-cap"),
+        pytest.param(Usage(main=500, probe=9, probe_prefill=40), {}, -49, id="probes-for-nothing"),
+        # 4 of 20 branches of 25 tokens; 7 more were in flight and came to their end, 1 was stopped.
+        pytest.param(
+            Usage(main=275, terminated=10), {"saved": 400, "tokens": 100}, 215, id="in-flight"
+        ),
+        # A chain of 300 of 1,100 tokens, 4 probes of 8, and a last word of 10.
+        pytest.param(
+            Usage(main=310, probe=32, probe_prefill=100),
+            {"saved": 800, "tokens": 332},
+            658,
+            id="probed-chain",
+        ),
+        pytest.param(Usage(main=9, probe_prefill=40), {"saved": 5, "tokens": 9}, -35, id="a-loss"),
+    ],
+)
+def test_savings_are_net_of_what_came_after_the_decision_and_of_probes(
+    usage: Usage, decision: dict[str, int] | None, saved: int
+):
+    assert usage.saved_by(decision) == saved

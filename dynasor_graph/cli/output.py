@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from dynasor_graph.budget import Usage
 from dynasor_graph.errors import EngineDied
 from dynasor_graph.results import Result
 from dynasor_graph.types import JSON
@@ -215,7 +216,8 @@ class RunProgress:
                 self._running.add(event["program"])
             case "result":
                 self._running.discard(event["program"])
-                self._saved += (event.get("decision") or {}).get("saved", 0)
+                usage = Usage.from_json(event["usage"])
+                self._saved += usage.saved_by(event.get("decision"))
             case "branch" | "step":
                 usage = event["usage"]
                 self._tokens += sum(usage.get(k, 0) for k in ("main", "terminated", "probe"))
@@ -235,7 +237,7 @@ class RunProgress:
     def _refresh(self) -> None:
         speed = self._tokens / max(1e-3, time.monotonic() - self._started)
         facts = [f"{len(self._running)} running", f"{speed:,.0f} tokens/s"]
-        if self._saved:
+        if self._saved > 0:
             facts.append(f"{self._saved / (self._saved + self._tokens):.0%} below the cap")
         if self._scored:
             facts.append(f"{sum(map(bool, self._scored)) / len(self._scored):.1%} right")

@@ -97,7 +97,7 @@ class Screen:
 
 def facts(result: Result) -> str:
     """One line on how an answer came about."""
-    saved = (result.decision or {}).get("saved", 0)
+    saved = max(0, result.tokens_saved)
     parts = [f"certaindex {result.certaindex:.2f}", f"{result.stop_reason}"]
     parts.append(f"{result.branches} branches" if result.branches != 1 else "1 branch")
     parts.append(f"{result.usage.net:,} tokens")

@@ -143,7 +143,7 @@ def _show(result: Result) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    saved = (result.decision or {}).get("saved", 0)
+    saved = max(0, result.tokens_saved)
     usage = ", ".join(f"{kind} {count:,}" for kind, count in result.usage.lines().items())
     facts = [
         f"certaindex   {result.certaindex:.2f}",

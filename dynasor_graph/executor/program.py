@@ -89,6 +89,7 @@ class Program(Generic[C]):
             equivalence_of(settings.answers, engine, self.question, self.ledger, self.name)
         )
         self.decision: Decision | None = None
+        self._decided_at = 0  # tokens
         self.stop_reason: StopReason | None = None
         self.certaindex = state["certaindex"]
         self.bar: float | None = None
@@ -238,7 +239,7 @@ class Program(Generic[C]):
             "seconds": self.seconds,
             "queued": self._queued_before + self.in_flight.queued,
             "certaindex": self.certaindex,
-            "decision": self.decision.to_json() if self.decision else None,
+            "decision": self.decision and self.decision.to_json() | {"tokens": self._decided_at},
             "shadowed": self.shadows.said,
             "verdict": verdict,
             "stop_reason": self.stop_reason and self.stop_reason.value,
@@ -297,7 +298,7 @@ class Program(Generic[C]):
         self.certaindex = certaindex
         if self.in_flight.stopped:
             return
-        self.decision = self._rule.decide(progress)
+        self.decision, self._decided_at = self._rule.decide(progress), progress.tokens
         self.bar, self.limit = self._rule.bar(progress), self._rule.branch_tokens(progress)
         self.tell(expected_remaining(self._rule, progress, self.decision), progress.mean_tokens)
         self.emit("decision", **self.decision.to_json(), knob=progress.knob, tokens=progress.tokens)

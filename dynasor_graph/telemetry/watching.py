@@ -241,7 +241,7 @@ class _Watched:
             return
         self._over = True
         usage = Usage.from_json(event["usage"])
-        saved = (event.get("decision") or {}).get("saved", 0) - usage.steering
+        saved = usage.saved_by(event.get("decision"))
         self._program.set_attributes(
             {
                 "dynasor.stop_reason": str(event["stop_reason"]),
