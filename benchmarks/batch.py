@@ -1,13 +1,15 @@
 """Batch: all algorithms under all policies on the bundled models, at scale: accuracy, tokens, seconds.
 
     python -m benchmarks.batch FOLDER [--questions 2000] [--arms rebase,cot/fixed,...] [--engine ENGINE]
-                                      [--programs 64] [--minutes 9] [--json]
+                                      [--engines 1] [--programs 64] [--minutes 9] [--json]
 
 Each arm is an algorithm with a policy; the first of an algorithm spends the full budget and is what its
 others are compared with, question by question. Results go to FOLDER as they come, and the same command
 goes on where it was ended (`--minutes` ends it by itself, after the question that is under way), so that
-a machine may be had for some minutes at a time. "engine s" is how long the arm had the engine for
-itself: on one GPU its GPU seconds. Without anything left to run the table alone is printed.
+a machine may be had for some minutes at a time. With a model this small Python is the limit, not the
+GPU: `--engines 6` runs six engines on it side by side, each a process with its share of the questions
+and `--programs` of its own. "GPU s" is how long the arm had the GPU for itself: the seconds of all its
+engines by their number. Without anything left to run the table alone is printed.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing as mp
+import sys
 import time
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
@@ -28,7 +32,7 @@ from dynasor_graph.demo import PLANS, Plan, demo_questions
 from dynasor_graph.engine import Engine, FakeEngine, open_engine
 from dynasor_graph.executor import Judged
 from dynasor_graph.questions import Question
-from dynasor_graph.results import ResultsFile
+from dynasor_graph.results import Result, ResultsFile
 from dynasor_graph.reward import FunctionReward, Reward, open_reward
 from dynasor_graph.runner import Runner
 
@@ -39,6 +43,10 @@ MORE = {
     "best_of_n": ("beta",),
 }
 """Policies beside those of the demo."""
+
+
+REWARD_TOO = ("gpu_memory_utilization", "kv_cache_memory_bytes")
+"""Arguments of the engine that hold for the reward model beside it, too."""
 
 
 def plans() -> dict[str, Plan]:
@@ -67,26 +75,40 @@ def chosen(told: str | None) -> dict[str, Plan]:
 
 
 class Folder:
-    """Where results are kept, and the seconds that each arm took until now."""
+    """Where results are kept: a folder for each engine, and in it the seconds of each arm."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._clock = path, path / "seconds.json"
-        path.mkdir(parents=True, exist_ok=True)
-        self.seconds: dict[str, float] = (
-            json.loads(self._clock.read_text()) if self._clock.exists() else {}
-        )
+    def __init__(self, path: Path, questions: int) -> None:
+        self._path, self._questions = path, questions
 
-    def results(self, arm: str, plan: Plan, count: int) -> ResultsFile:
-        """The file of an arm."""
-        run = {"algorithm": plan.algorithm, "policy": plan.policy, "questions": count}
-        name = arm.replace("/", "-").replace(":", "-")
+    def file(self, arm: str, plan: Plan, engine: int) -> ResultsFile:
+        """What one engine found for an arm."""
+        run = {"algorithm": plan.algorithm, "policy": plan.policy, "questions": self._questions}
         run |= {"settings": dict(plan.settings)}
-        return ResultsFile(self._path / f"{name}.jsonl", run, resume=True)
+        name = arm.replace("/", "-").replace(":", "-")
+        return ResultsFile(self._path / str(engine) / f"{name}.jsonl", run, resume=True)
 
-    def took(self, arm: str, seconds: float) -> None:
-        """Note seconds of an arm."""
-        self.seconds[arm] = self.seconds.get(arm, 0.0) + seconds
-        self._clock.write_text(json.dumps(self.seconds))
+    def results(self, arm: str, plan: Plan) -> list[Result]:
+        """What all engines found for an arm, in order."""
+        found = [result for i in self._engines() for result in self.file(arm, plan, i).done]
+        return sorted(found, key=lambda result: result.id)
+
+    def seconds(self, arm: str) -> float:
+        """Seconds that an arm had all of the GPU."""
+        return sum(self._clock(i).get(arm, 0.0) for i in self._engines())
+
+    def took(self, arm: str, engine: int, seconds: float) -> None:
+        """Note more of them."""
+        clock = self._clock(engine)
+        clock[arm] = clock.get(arm, 0.0) + seconds
+        (self._path / str(engine) / "seconds.json").write_text(json.dumps(clock))
+
+    def _engines(self) -> list[int]:
+        return sorted(int(own.name) for own in self._path.glob("[0-9]*"))
+
+    def _clock(self, engine: int) -> dict[str, float]:
+        path = self._path / str(engine) / "seconds.json"
+        clock: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        return clock
 
 
 async def run_arm(
@@ -96,7 +118,7 @@ async def run_arm(
     models: tuple[Engine, Reward | None],
     until: float,
 ) -> None:
-    """Run what is left of an arm, or as much of it as there is time for."""
+    """Run an arm, or as much of it as there is time for."""
     engine, reward = models
     judged: dict[str, Any] = {"reward": reward} if is_judged(plan) else {}
     runner = Runner(
@@ -107,13 +129,11 @@ async def run_arm(
         **plan.settings,
         **judged,
     )
-    done = {result.id for result in file.done}
-    left = [question for question in questions if question.id not in done]
     with file:
-        async with aclosing(runner.run(left)) as arriving:
+        async with aclosing(runner.run(questions)) as arriving:
             async for result in arriving:
                 file.write(result)
-                if time.monotonic() > until:
+                if time.time() > until:
                     return
 
 
@@ -122,31 +142,69 @@ def is_judged(plan: Plan) -> bool:
     return issubclass(find_algorithm(plan.algorithm).settings, Judged)
 
 
-async def run(arms: dict[str, Plan], folder: Folder, told: argparse.Namespace) -> None:
-    """Run all that is left of the arms."""
-    questions = demo_questions(told.questions, seed=1)
-    files = {arm: folder.results(arm, plan, told.questions) for arm, plan in arms.items()}
-    left = {arm: plan for arm, plan in arms.items() if len(files[arm].done) < len(questions)}
-    if not left:
-        return
-    until = time.monotonic() + 60 * told.minutes
+Left = dict[str, tuple[Plan, list[Question]]]
+"""Questions that an arm has still to answer."""
+
+
+def left_of(arms: dict[str, Plan], folder: Folder, count: int) -> Left:
+    """All that is left of the arms."""
+    questions = demo_questions(count, seed=1)
+    left: Left = {}
+    for arm, plan in arms.items():
+        done = {result.id for result in folder.results(arm, plan)}
+        if some := [question for question in questions if question.id not in done]:
+            left[arm] = (plan, some)
+    return left
+
+
+async def run(
+    left: Left, folder: Folder, told: argparse.Namespace, number: int, ready: Any
+) -> None:
+    """Run on one engine its share of what is left; `number` is the engine's."""
     fake = told.engine == "fake"
-    engine: Engine = FakeEngine() if fake else open_engine("abacus-7m", **json.loads(told.engine))
+    arguments = {} if fake else json.loads(told.engine)
+    engine: Engine = FakeEngine() if fake else open_engine("abacus-7m", **arguments)
     reward: Reward | None = None
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine)
-        if any(map(is_judged, left.values())):
-            reward = (
-                FunctionReward(lambda partial: 0.9) if fake else open_reward("abacus-7m-reward")
-            )
+        if any(is_judged(plan) for plan, _ in left.values()):
+            like = {key: arguments[key] for key in REWARD_TOO if key in arguments}
+            reward = FunctionReward(lambda partial: 0.9) if fake else open_reward(**like)
             await stack.enter_async_context(reward)
-        for arm, plan in left.items():
+        ready.set()
+        for arm, (plan, questions) in left.items():
             started = time.monotonic()
             many = replace(plan, programs=told.programs)
-            await run_arm(many, questions, files[arm], (engine, reward), until)
-            folder.took(arm, time.monotonic() - started)
-            if time.monotonic() > until:
+            share = questions[number :: told.engines]
+            file = folder.file(arm, plan, number)
+            await run_arm(many, share, file, (engine, reward), told.until)
+            seconds = time.monotonic() - started
+            folder.took(arm, number, seconds / told.engines)
+            sys.stderr.write(f"engine {number}: {arm} {len(share)} in {seconds:.1f} s\n")
+            if time.time() > told.until:
                 return
+
+
+def work(left: Left, folder: Folder, told: argparse.Namespace, number: int, ready: Any) -> None:
+    """The process of one engine."""
+    asyncio.run(run(left, folder, told, number, ready))
+
+
+def run_all(left: Left, folder: Folder, told: argparse.Namespace) -> None:
+    """Start the engines, the others after the first: it has compiled for them."""
+    spawn = mp.get_context("spawn")
+    started = []
+    for number in range(told.engines):
+        ready = spawn.Event()
+        process = spawn.Process(target=work, args=(left, folder, told, number, ready))
+        process.start()
+        started.append(process)
+        while number == 0 and process.is_alive() and not ready.wait(1.0):
+            pass
+    for process in started:
+        process.join()
+    if any(process.exitcode for process in started):
+        raise SystemExit("an engine ended with an error: the same command goes on where it was")
 
 
 def table(folder: Folder, count: int) -> list[dict[str, Any]]:
@@ -154,7 +212,7 @@ def table(folder: Folder, count: int) -> list[dict[str, Any]]:
     through: list[tuple[str, Arm]] = []
     based: set[str] = set()
     for arm, plan in plans().items():
-        results = folder.results(arm, plan, count).all()
+        results = folder.results(arm, plan)
         if plan.policy == "fixed" and len(results) == count:
             based.add(plan.algorithm)
         if plan.algorithm in based and len(results) == count:
@@ -172,7 +230,7 @@ def table(folder: Folder, count: int) -> list[dict[str, Any]]:
                 "95 %": f"[{low:+.1f}, {high:+.1f}]",
                 "net tokens": round(row["net_tokens"] / count),
                 "saved": f"{100 * row['saved']:.1f} %",
-                "engine s": round(folder.seconds.get(arm, 0.0), 1),
+                "GPU s": round(folder.seconds(arm), 1),
             }
         )
     return rows
@@ -185,12 +243,15 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--arms", help="algorithms or algorithm/policy, separated by commas")
     parser.add_argument("--engine", default="{}", help='vLLM\'s arguments as JSON, or "fake"')
-    parser.add_argument("--programs", type=int, default=64, help="in flight at a time")
+    parser.add_argument("--engines", type=int, default=1, help="side by side, a process each")
+    parser.add_argument("--programs", type=int, default=64, help="in flight in each engine")
     parser.add_argument("--minutes", type=float, default=1e6, help="after which it ends by itself")
     parser.add_argument("--json", action="store_true", dest="json_out")
     told = parser.parse_args()
-    arms, folder = chosen(told.arms), Folder(told.folder)
-    asyncio.run(run(arms, folder, told))
+    told.until = time.time() + 60 * told.minutes
+    folder = Folder(told.folder, told.questions)
+    if left := left_of(chosen(told.arms), folder, told.questions):
+        run_all(left, folder, told)
     rows = table(folder, told.questions)
     if rows:
         show(f"{told.questions} questions", rows, json_out=told.json_out)
