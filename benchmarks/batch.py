@@ -167,11 +167,11 @@ async def run(
     reward: Reward | None = None
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine)
+        ready.set()
         if any(is_judged(plan) for plan, _ in left.values()):
             like = {key: arguments[key] for key in REWARD_TOO if key in arguments}
             reward = FunctionReward(lambda partial: 0.9) if fake else open_reward(**like)
             await stack.enter_async_context(reward)
-        ready.set()
         for arm, (plan, questions) in left.items():
             started = time.monotonic()
             many = replace(plan, programs=told.programs)
@@ -193,9 +193,8 @@ def work(left: Left, folder: Folder, told: argparse.Namespace, number: int, read
 def run_all(left: Left, folder: Folder, told: argparse.Namespace) -> None:
     """Start the engines, the others after the first: it has compiled for them."""
     spawn = mp.get_context("spawn")
-    started = []
+    started, ready = [], spawn.Event()
     for number in range(told.engines):
-        ready = spawn.Event()
         process = spawn.Process(target=work, args=(left, folder, told, number, ready))
         process.start()
         started.append(process)

@@ -5,7 +5,9 @@
 
 engine: real vLLM, the bundled model or any other; graph, executor and scheduler against a bare loop over
 AsyncLLM, in one process, in turn, the same seeds, the same number in flight (bar: tokens/s ratio at
-least 0.97). With --dummy the folder is one of `benchmarks.shape`, and every branch takes all --tokens.
+least 0.97). With --dummy the folder is one of `benchmarks.shape`, and every branch takes all --tokens;
+with --sleeping nothing is computed, and a step takes as long as a GPU's: what Python costs, anywhere.
+--ahead 1.5 begins half as many programs again as fill the places: the others wait in the scheduler.
 executor: the scripted engine, 1,000 branches in flight; CPU time of one branch through graph and
 executor, less what the scripted engine itself costs (bar: 1 ms).
 """
@@ -24,6 +26,7 @@ from benchmarks.output import show
 from benchmarks.shape import ENGINE_ARGS
 from dynasor_graph.demo import demo_questions
 from dynasor_graph.engine.vllm import VllmEngine
+from dynasor_graph.scheduler import Scheduled
 
 BRANCHES = 20
 
@@ -54,10 +57,12 @@ class Recorded:
 
 
 async def through_graph(
-    engine: Any, questions: list[dg.Question], programs: int, how: dict[str, Any]
+    engine: Any, questions: list[dg.Question], programs: int, how: dict[str, Any], ahead: float
 ) -> tuple[int, float]:
-    """Tokens and seconds of all questions through LangGraph and the executor."""
-    runner = dg.Runner(engine=engine, programs=programs, **how)
+    """Tokens and seconds of all questions through LangGraph, the executor and the scheduler."""
+    places = programs * how["budget"]["concurrency"]
+    behind = Scheduled(engine, "sjf", limit=places)
+    runner = dg.Runner(engine=behind, programs=round(programs * ahead), **how)
     started, tokens = time.perf_counter(), 0
     async with aclosing(runner.run(questions)) as results:
         async for result in results:
@@ -101,36 +106,47 @@ async def straight(
     return tokens, time.perf_counter() - started
 
 
+def opened(options: argparse.Namespace) -> VllmEngine:
+    """The engine that was asked for, not yet open."""
+    most = max(options.in_flight)
+    if options.sleeping:
+        from benchmarks.sleeping import SleepingEngine
+
+        return SleepingEngine(options.model, max_num_seqs=most)
+    arguments = ENGINE_ARGS if options.dummy else {}
+    return VllmEngine(options.model, max_num_seqs=most, **arguments)
+
+
 async def engine_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """For each number in flight both sides in turn, and the ratio of their speeds."""
     rows: list[dict[str, Any]] = []
-    most = max(options.in_flight)
-    arguments = ENGINE_ARGS if options.dummy else {}
-    async with VllmEngine(options.model, max_num_seqs=most, **arguments) as engine:
+    async with opened(options) as engine:
         for in_flight in options.in_flight:
             window = min(options.window, in_flight)
             programs = in_flight // window
-            count = max(options.questions, 2 * programs)
-            how = settings(window, options.tokens, window if options.dummy else BRANCHES)
-            rows += await _pairs(engine, count, programs, window, how, options.repeat)
+            count = max(options.questions, options.rounds * programs)
+            fixed = options.dummy or options.sleeping
+            how = settings(window, options.tokens, window if fixed else BRANCHES)
+            rows += await _pairs(engine, count, programs, how, options)
     return rows
 
 
 async def _pairs(
-    engine: VllmEngine, count: int, programs: int, window: int, how: dict[str, Any], repeat: int
+    engine: VllmEngine, count: int, programs: int, how: dict[str, Any], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
+    window = how["budget"]["concurrency"]
     questions = demo_questions(count, seed=7)
     recorded = Recorded(engine)
-    await through_graph(recorded, questions, programs, how)  # warms up, and records
+    await through_graph(recorded, questions, programs, how, options.ahead)  # warms up, and records
     by_program: dict[str, list[dg.Request]] = {}
     for request in recorded.requests:
         by_program.setdefault(request.program, []).append(request)
     requests = list(by_program.values())
     ratios: list[float] = []
     sides: dict[str, list[float]] = {"graph": [0, 0.0], "straight": [0, 0.0]}
-    for _ in range(repeat):
+    for _ in range(options.repeat):
         a = await straight(engine, requests, programs, window)
-        b = await through_graph(engine, questions, programs, how)
+        b = await through_graph(engine, questions, programs, how, options.ahead)
         ratios.append((b[0] / b[1]) / (a[0] / a[1]))
         for name, (tokens, seconds) in (("straight", a), ("graph", b)):
             sides[name][0] += tokens
@@ -207,9 +223,12 @@ def main() -> None:
     parser.add_argument("--part", choices=("engine", "executor", "both"), default="both")
     parser.add_argument("--model", default="abacus-7m")
     parser.add_argument("--dummy", action="store_true", help="the folder has no weights")
+    parser.add_argument("--sleeping", action="store_true", help="steps that compute nothing")
     parser.add_argument(
-        "--questions", type=int, default=32, help="at least; two rounds of programs"
+        "--ahead", type=float, default=1.0, help="programs begun, by those that fill the places"
     )
+    parser.add_argument("--questions", type=int, default=32, help="at least")
+    parser.add_argument("--rounds", type=int, default=2, help="of programs, one after the other")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64])
     parser.add_argument("--window", type=int, default=4, help="of them, of one program")
     parser.add_argument("--tokens", type=int, default=300, help="most of a branch")

@@ -26,6 +26,15 @@ SHAPES: Final[dict[str, dict[str, Any]]] = {
         "num_key_value_heads": 4,
         "vocab_size": 152_064,
     },
+    # Its texts, and next to no layers: for `benchmarks.sleeping`.
+    "7b-texts": {
+        "hidden_size": 256,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 152_064,
+    },
     # To try a benchmark on a CPU.
     "tiny": {
         "hidden_size": 256,

@@ -111,7 +111,10 @@ SET = Annotated[
         help="Any other setting of the algorithm, as key=value; may be given several times.",
     ),
 ]
-PROGRAMS = Annotated[int, typer.Option(help="Programs in flight at a time.", min=1)]
+PROGRAMS = Annotated[
+    int,
+    typer.Option(help="Programs in flight at a time; what does not fit the engine waits.", min=1),
+]
 SCHEDULER = Annotated[
     str,
     typer.Option(

@@ -118,7 +118,13 @@ class VllmPooler(VllmHost):
         """
         if not self.context:
             raise EngineError("the reward model is not open: use it inside `async with`")
-        return await self._own.run(self._pool(list(token_ids)))
+        try:
+            return await self._own.run(self._pool(list(token_ids)))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.context or (task is not None and task.cancelling()):
+                raise
+            raise EngineDied("the reward model was closed while it was judging") from None
 
     async def _pool(self, token_ids: list[int]) -> Pooled:
         from vllm import PoolingParams
@@ -131,10 +137,6 @@ class VllmPooler(VllmHost):
             outputs = self._llm.encode(tokens_input(token_ids), params, request_id=name)
             (output,) = [output async for output in outputs]
             data = output.outputs.data.float().tolist()
-        except asyncio.CancelledError:
-            if not self.context:
-                raise EngineDied("the reward model was closed while it was judging") from None
-            raise
         except EngineDeadError as error:
             raise EngineDied(f"vLLM died: {error}") from error
         except Exception as error:

@@ -11,6 +11,8 @@ from typing import Any
 from dynasor_graph.confidence import token_confidence
 from dynasor_graph.engine.base import check_fits
 from dynasor_graph.engine.mailbox import Mailbox
+from dynasor_graph.engine.text import Text, fast_tokenizer
+from dynasor_graph.engine.vllm_counts import Counts
 from dynasor_graph.engine.vllm_host import FAST_START, VllmHost
 from dynasor_graph.errors import EngineDied, EngineError
 from dynasor_graph.types import JSON, Delta, FinishReason, Load, Message, Request
@@ -42,6 +44,8 @@ class VllmEngine(VllmHost):
         EngineStartError: vLLM refused the model or the arguments.
     """
 
+    _reports = True
+
     def __init__(
         self,
         model: str | Path = "abacus-7m",
@@ -56,17 +60,15 @@ class VllmEngine(VllmHost):
         self.block = self.seats = 0  # known once it is open
         self._active: dict[Request, str] = {}
         self._serial = itertools.count()
-        self._load = Load()
 
     def _arguments(self) -> dict[str, Any]:
         # A delta for each token of 300 chains at once floods this process (H200, vLLM 0.26): the
         # engine ran ahead, and probes were answered when their chain had ended.
         return {} if _streams_by_request() else {"stream_interval": _STREAM_INTERVAL}
 
-    def _loggers(self) -> list[Any]:
-        return [_stat_logger(self)]
-
     def _opened(self, config: Any) -> None:
+        self._counts = Counts(self._llm)
+        self._fast = fast_tokenizer(self._tokenizer)
         self._end = set(_end_tokens(self._llm, self._tokenizer))
         self.block = config.cache_config.block_size
         self.seats = config.scheduler_config.max_num_seqs
@@ -94,15 +96,17 @@ class VllmEngine(VllmHost):
         from vllm.inputs import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        # Where vLLM itself looks for strings in it, the text is vLLM's.
+        text = Text(self._fast, request.tokens) if self._fast and not request.stop else None
         try:
             outputs = self._llm.generate(
                 tokens_input(list(request.tokens)),
-                _sampling_params(request),
+                _sampling_params(request, text is None),
                 request_id=name,
                 priority=request.priority,
             )
             async for output in outputs:
-                box.put(self._delta(output, request.top_logprobs))
+                box.put(self._delta(output, request.top_logprobs, text))
         except asyncio.CancelledError:
             box.put(EngineDied("the engine was closed while requests were running"))
             raise
@@ -113,14 +117,18 @@ class VllmEngine(VllmHost):
         finally:
             self._forget(request, name)  # there is nothing left to abort, read or not
 
-    def _delta(self, output: Any, top: int) -> Delta:
+    def _delta(self, output: Any, top: int, text: Text | None) -> Delta:
         part = output.outputs[0]
         ids = tuple(part.token_ids)
         reason = part.finish_reason and _REASON.get(part.finish_reason, "stop")
         ended = reason == "stop" and ids and ids[-1] in self._end
+        if text is None:
+            said = part.text
+        else:  # the token that it stops at says nothing
+            said = text.add(ids[:-1] if reason == "stop" else ids, last=reason is not None)
         return Delta(
             token_ids=ids[:-1] if ended else ids,
-            text=part.text,
+            text=said,
             count=len(ids),
             finish_reason=reason,
             cached=output.num_cached_tokens or 0,
@@ -155,7 +163,7 @@ class VllmEngine(VllmHost):
 
     async def load(self) -> Load:
         """As vLLM reported after its last step."""
-        return self._load
+        return self._counts.load
 
 
 def _confidences(logprobs: Any, top: int) -> tuple[float, ...]:
@@ -180,7 +188,7 @@ def _streams_by_request() -> bool:
     return "stream_interval" in SamplingParams.__struct_fields__
 
 
-def _sampling_params(request: Request) -> Any:
+def _sampling_params(request: Request, detokenize: bool = True) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -196,39 +204,7 @@ def _sampling_params(request: Request) -> Any:
         stop_token_ids=list(request.stop_token_ids),
         seed=request.seed,
         logprobs=request.top_logprobs or (0 if request.logprobs else None),
+        detokenize=detokenize,
         output_kind=RequestOutputKind.DELTA if request.chunk else RequestOutputKind.FINAL_ONLY,
         **params,
     )
-
-
-def _stat_logger(engine: VllmEngine) -> Any:
-    from vllm.v1.metrics.loggers import StatLoggerBase
-
-    class Snapshot(StatLoggerBase):  # type: ignore[misc]
-        """Keeps the last numbers that vLLM reports."""
-
-        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
-            self.generated = self.computed = 0
-            self.running = self.waiting = 0
-            self.kv_usage = 0.0
-
-        def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **kw: Any) -> None:
-            if scheduler_stats is not None:
-                self.running = scheduler_stats.num_running_reqs
-                self.waiting = scheduler_stats.num_waiting_reqs
-                self.kv_usage = scheduler_stats.kv_cache_usage
-            if iteration_stats is not None:
-                self.generated += iteration_stats.num_generation_tokens
-                self.computed += iteration_stats.prompt_token_stats.computed
-            engine._load = Load(
-                running=self.running,
-                waiting=self.waiting,
-                kv_usage=self.kv_usage,
-                generated=self.generated,
-                prompt_computed=self.computed,
-            )
-
-        def log_engine_initialized(self) -> None:
-            pass
-
-    return Snapshot

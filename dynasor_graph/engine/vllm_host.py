@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from dynasor_graph.abacus import BUNDLED
 from dynasor_graph.engine.own_loop import OwnLoop
@@ -55,8 +55,8 @@ class VllmHost:
     AsyncLLM belongs to the first loop that uses it and dies with it. On its own loop it can be used
     from any other: from `asyncio.run` twice in a row, notebooks, LangGraph's server.
 
-    A subclass says what to start it with (`_arguments`, `_loggers`), what it refuses (`_check`), and
-    what it wants to know of it (`_opened`).
+    A subclass says what to start it with (`_arguments`), whether vLLM is to report its load
+    (`_reports`), what it refuses (`_check`), and what it wants to know of it (`_opened`).
 
     Args:
         model: A folder with a model, the name of a bundled one, or a hub name.
@@ -108,13 +108,12 @@ class VllmHost:
 
     # For subclasses ----------------------------------------------------------------------------
 
+    _reports: ClassVar[bool] = False
+    """Whether the engine process reports its load with each step."""
+
     def _arguments(self) -> dict[str, Any]:
         """What to start AsyncLLM with, unless the caller says otherwise."""
         return {}
-
-    def _loggers(self) -> list[Any]:
-        """Makers of vLLM's stat loggers."""
-        return []
 
     def _check(self, config: Any) -> None:
         """Refuse vLLM's configuration before anything is loaded."""
@@ -143,15 +142,14 @@ class VllmHost:
         args |= self._arguments()
         _register_llama(self._path)
         args |= self._args
-        config = AsyncEngineArgs(disable_log_stats=True, **args).create_engine_config()
+        quiet = not self._reports
+        config = AsyncEngineArgs(disable_log_stats=quiet, **args).create_engine_config()
         self._check(config)
         if fast:
             # vLLM asks for spawn on the CPU; a forked engine process inherits the imports (10 s).
             os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
         with _ready_to_fork() if fast else nullcontext():
-            self._llm = AsyncLLM.from_vllm_config(
-                config, stat_loggers=self._loggers(), disable_log_stats=True
-            )
+            self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=quiet)
         self._tokenizer = self._llm.get_tokenizer()
         self._opened(config)
         self.context = config.model_config.max_model_len
