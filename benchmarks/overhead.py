@@ -7,6 +7,7 @@ engine: real vLLM, the bundled model or any other; graph, executor and scheduler
 AsyncLLM, in one process, in turn, the same seeds, the same number in flight (bar: tokens/s ratio at
 least 0.97). With --dummy the folder is one of `benchmarks.shape`, and every branch takes all --tokens;
 with --sleeping nothing is computed, and a step takes as long as a GPU's: what Python costs, anywhere.
+"ms_of_cpu" is what this process, vLLM's front end in it, takes for a branch.
 --ahead 1.5 begins half as many programs again as fill the places: the others wait in the scheduler.
 executor: the scripted engine, 1,000 branches in flight; CPU time of one branch through graph and
 executor, less what the scripted engine itself costs (bar: 1 ms).
@@ -143,14 +144,20 @@ async def _pairs(
         by_program.setdefault(request.program, []).append(request)
     requests = list(by_program.values())
     ratios: list[float] = []
-    sides: dict[str, list[float]] = {"graph": [0, 0.0], "straight": [0, 0.0]}
+    sides = {"straight": [0.0, 0.0, 0.0], "graph": [0.0, 0.0, 0.0]}  # tokens, seconds, CPU
     for _ in range(options.repeat):
-        a = await straight(engine, requests, programs, window)
-        b = await through_graph(engine, questions, programs, how, options.ahead)
-        ratios.append((b[0] / b[1]) / (a[0] / a[1]))
-        for name, (tokens, seconds) in (("straight", a), ("graph", b)):
-            sides[name][0] += tokens
-            sides[name][1] += seconds
+        speeds: list[float] = []
+        for name, run in (
+            ("straight", straight(engine, requests, programs, window)),
+            ("graph", through_graph(engine, questions, programs, how, options.ahead)),
+        ):
+            before = time.process_time()
+            tokens, seconds = await run
+            measured = (tokens, seconds, time.process_time() - before)
+            sides[name] = [a + b for a, b in zip(sides[name], measured, strict=True)]
+            speeds.append(tokens / seconds)
+        ratios.append(speeds[1] / speeds[0])
+    branches = options.repeat * len(recorded.requests)
     in_flight = programs * window
     rows: list[dict[str, Any]] = [
         {
@@ -159,9 +166,10 @@ async def _pairs(
             "tokens": int(tokens),
             "seconds": round(seconds, 2),
             "tokens_per_s": round(tokens / seconds),
+            "ms_of_cpu": round(1e3 * cpu / branches, 3),
             "ratio": "",
         }
-        for name, (tokens, seconds) in sides.items()
+        for name, (tokens, seconds, cpu) in sides.items()
     ]
     rows.append(
         {
@@ -170,6 +178,7 @@ async def _pairs(
             "tokens": "",
             "seconds": "",
             "tokens_per_s": "",
+            "ms_of_cpu": "",
             "ratio": round(statistics.median(ratios), 3),
         }
     )
