@@ -26,6 +26,7 @@ class Counts:
         self.load = Load()
         self._requests = llm.output_processor.request_states
         self._generated = self._computed = 0
+        self._ranks: dict[int, Any] = {}  # with data parallelism there are several
         self._read = llm.engine_core.get_output_async
         llm.engine_core.get_output_async = self._read_and_count
         llm.log_stats = llm.output_processor.log_stats = False
@@ -38,14 +39,13 @@ class Counts:
                 self._generated += len(output.new_token_ids)
                 if output.prefill_stats is not None:
                     self._computed += output.prefill_stats.num_computed_tokens
-        running, waiting, kv_usage = self.load.running, self.load.waiting, self.load.kv_usage
-        if (now := step.scheduler_stats) is not None:
-            running, waiting = now.num_running_reqs, now.num_waiting_reqs
-            kv_usage = now.kv_cache_usage
+        if step.scheduler_stats is not None:
+            self._ranks[step.engine_index] = step.scheduler_stats
+        ranks = self._ranks.values()
         self.load = Load(
-            running=running,
-            waiting=waiting,
-            kv_usage=kv_usage,
+            running=sum(rank.num_running_reqs for rank in ranks),
+            waiting=sum(rank.num_waiting_reqs for rank in ranks),
+            kv_usage=max((rank.kv_cache_usage for rank in ranks), default=0.0),
             generated=self._generated,
             prompt_computed=self._computed,
         )

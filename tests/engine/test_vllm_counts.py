@@ -25,8 +25,8 @@ def stats(running: int, waiting: int, usage: float) -> SimpleNamespace:
     return SimpleNamespace(num_running_reqs=running, num_waiting_reqs=waiting, kv_cache_usage=usage)
 
 
-def step(outputs: Iterable[Any] = (), report: Any = None) -> SimpleNamespace:
-    return SimpleNamespace(outputs=list(outputs), scheduler_stats=report)
+def step(outputs: Iterable[Any] = (), report: Any = None, rank: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(outputs=list(outputs), scheduler_stats=report, engine_index=rank)
 
 
 class Core:
@@ -62,6 +62,11 @@ def llm(steps: list[Any], *known: str) -> Any:
             [step([output("a", 1, computed=7)], stats(1, 0, 0.1)), step([output("a", 2)])],
             Load(running=1, kv_usage=0.1, generated=3, prompt_computed=7),
             id="a step without statistics keeps those before it",
+        ),
+        pytest.param(
+            [step(report=stats(2, 3, 0.5)), step(report=stats(4, 0, 0.2), rank=1)],
+            Load(running=6, waiting=3, kv_usage=0.5),
+            id="engines side by side add up, and the fullest cache counts",
         ),
         pytest.param(
             [step([output("gone", 5, computed=9), output("a", 1)], stats(1, 0, 0.0))],
