@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 import httpx
 import pytest
 
 from dynasor_graph.engine import FakeEngine
+from dynasor_graph.types import Delta, Request
 from tests.server.conftest import ASKED, Served, offered, script, serving, soon
 
 
@@ -20,6 +22,16 @@ def slow() -> FakeEngine:
     engine = FakeEngine(script, speed=1)
     engine.gate.clear()
     return engine
+
+
+class HeldOnceHeard(FakeEngine):
+    """An engine that is held as soon as a piece of a text has been read."""
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        async with aclosing(super().stream(request)) as deltas:
+            async for delta in deltas:
+                self.gate.clear()
+                yield delta
 
 
 def post(served: Served, **fields) -> httpx.Response:
@@ -47,7 +59,7 @@ def test_a_client_that_leaves_frees_every_branch_within_a_second(model: str, str
 
 
 def test_a_client_that_leaves_in_mid_stream_frees_every_branch():
-    with serving(FakeEngine(lambda prompt, request: "so " * 2000, speed=1)) as served:
+    with serving(HeldOnceHeard(lambda prompt, request: "so " * 2000, speed=1)) as served:
         fields = {**ASKED, "stream": True, "x_dynasor": {"branches": 8, "policy": "fixed"}}
         with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=fields) as reply:
             assert next(line for line in reply.iter_lines() if "reasoning_content" in line)
