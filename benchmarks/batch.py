@@ -1,15 +1,17 @@
 """Batch: all algorithms under all policies on the bundled models, at scale: accuracy, tokens, seconds.
 
     python -m benchmarks.batch FOLDER [--questions 2000] [--arms rebase,cot/fixed,...] [--engine ENGINE]
-                                      [--engines 1] [--programs 64] [--minutes 9] [--json]
+                                      [--engines 1] [--gpus 1] [--programs 64] [--minutes 9]
+                                      [--fitted self_consistency=FILE ...] [--json]
 
 Each arm is an algorithm with a policy; the first of an algorithm spends the full budget and is what its
 others are compared with, question by question. Results go to FOLDER as they come, and the same command
 goes on where it was ended (`--minutes` ends it by itself, after the question that is under way), so that
 a machine may be had for some minutes at a time. With a model this small Python is the limit, not the
-GPU: `--engines 6` runs six engines on it side by side, each a process with its share of the questions
-and `--programs` of its own. "GPU s" is how long the arm had the GPU for itself: the seconds of all its
-engines by their number. Without anything left to run the table alone is printed.
+GPU: `--engines 6` runs six engines side by side, each a process with its share of the questions
+and `--programs` of its own, on `--gpus` in turn. "GPU s" is for how long the arm had one GPU for
+itself: the seconds of all its engines by the engines on a GPU. `--fitted` adds an arm that stops by a
+policy file of `dynasor-graph calibrate`. Without anything left to run the table alone is printed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing as mp
+import os
 import sys
 import time
 from contextlib import AsyncExitStack, aclosing
@@ -27,6 +30,7 @@ from typing import Any
 
 from benchmarks.output import show
 from dynasor_graph.algorithms import find_algorithm
+from dynasor_graph.calibration import read_policy_file
 from dynasor_graph.comparison import Arm, compare
 from dynasor_graph.demo import PLANS, Plan, demo_questions
 from dynasor_graph.engine import Engine, FakeEngine, open_engine
@@ -49,18 +53,26 @@ REWARD_TOO = ("gpu_memory_utilization", "kv_cache_memory_bytes")
 """Arguments of the engine that hold for the reward model beside it, too."""
 
 
-def plans() -> dict[str, Plan]:
-    """All arms by name, `algorithm/policy`; of each algorithm the full budget first."""
+def plans(fitted: list[str]) -> dict[str, Plan]:
+    """All arms by name, `algorithm/policy`; of each algorithm the full budget first.
+
+    Args:
+        fitted: `algorithm=FILE`, with the policy of an arm `algorithm/fitted`.
+    """
+    files = dict(told.split("=", 1) for told in fitted)
     found: dict[str, Plan] = {}
     for name, some in PLANS.items():
         for plan in [*some, *(replace(some[0], policy=policy) for policy in MORE.get(name, ()))]:
             found[f"{name}/{plan.policy}"] = plan
+        if name in files:
+            vote = read_policy_file(Path(files[name])).belongs_to.vote
+            settings = {**some[0].settings, "vote": vote}
+            found[f"{name}/fitted"] = replace(some[0], policy=files[name], settings=settings)
     return found
 
 
-def chosen(told: str | None) -> dict[str, Plan]:
+def chosen(everything: dict[str, Plan], told: str | None) -> dict[str, Plan]:
     """The arms that a list names: algorithms whole, or `algorithm/policy`."""
-    everything = plans()
     if told is None:
         return everything
     wanted = [name.strip() for name in told.split(",")]
@@ -179,7 +191,7 @@ async def run(
             file = folder.file(arm, plan, number)
             await run_arm(many, share, file, (engine, reward), told.until)
             seconds = time.monotonic() - started
-            folder.took(arm, number, seconds / told.engines)
+            folder.took(arm, number, seconds * told.gpus / told.engines)
             sys.stderr.write(f"engine {number}: {arm} {len(share)} in {seconds:.1f} s\n")
             if time.time() > told.until:
                 return
@@ -187,6 +199,8 @@ async def run(
 
 def work(left: Left, folder: Folder, told: argparse.Namespace, number: int, ready: Any) -> None:
     """The process of one engine."""
+    if told.gpus > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % told.gpus)
     asyncio.run(run(left, folder, told, number, ready))
 
 
@@ -206,16 +220,17 @@ def run_all(left: Left, folder: Folder, told: argparse.Namespace) -> None:
         raise SystemExit("an engine ended with an error: the same command goes on where it was")
 
 
-def table(folder: Folder, count: int) -> list[dict[str, Any]]:
+def table(folder: Folder, everything: dict[str, Plan], count: int) -> list[dict[str, Any]]:
     """A row for each arm that is through, as the full budget of its algorithm is."""
     through: list[tuple[str, Arm]] = []
     based: set[str] = set()
-    for arm, plan in plans().items():
+    for arm, plan in everything.items():
         results = folder.results(arm, plan)
         if plan.policy == "fixed" and len(results) == count:
             based.add(plan.algorithm)
         if plan.algorithm in based and len(results) == count:
-            one = Arm(algorithm=plan.algorithm, policy=plan.policy, results=results)
+            policy = arm.partition("/")[2]
+            one = Arm(algorithm=plan.algorithm, policy=policy, results=results)
             through.append((arm, one))
     rows = []
     for (arm, _), row in zip(through, compare([one for _, one in through]), strict=True):
@@ -243,15 +258,20 @@ def main() -> None:
     parser.add_argument("--arms", help="algorithms or algorithm/policy, separated by commas")
     parser.add_argument("--engine", default="{}", help='vLLM\'s arguments as JSON, or "fake"')
     parser.add_argument("--engines", type=int, default=1, help="side by side, a process each")
+    parser.add_argument("--gpus", type=int, default=1, help="that the engines are spread over")
     parser.add_argument("--programs", type=int, default=64, help="in flight in each engine")
+    parser.add_argument(
+        "--fitted", nargs="*", default=[], metavar="ALGORITHM=FILE", help="of calibrate: more arms"
+    )
     parser.add_argument("--minutes", type=float, default=1e6, help="after which it ends by itself")
     parser.add_argument("--json", action="store_true", dest="json_out")
     told = parser.parse_args()
     told.until = time.time() + 60 * told.minutes
     folder = Folder(told.folder, told.questions)
-    if left := left_of(chosen(told.arms), folder, told.questions):
+    everything = plans(told.fitted)
+    if left := left_of(chosen(everything, told.arms), folder, told.questions):
         run_all(left, folder, told)
-    rows = table(folder, told.questions)
+    rows = table(folder, everything, told.questions)
     if rows:
         show(f"{told.questions} questions", rows, json_out=told.json_out)
 

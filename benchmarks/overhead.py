@@ -8,7 +8,8 @@ AsyncLLM, in one process, in turn, the same seeds, the same number in flight (ba
 least 0.97). With --dummy the folder is one of `benchmarks.shape`, and every branch takes all --tokens;
 with --sleeping nothing is computed, and a step takes as long as a GPU's: what Python costs, anywhere.
 "ms_of_cpu" is what this process, vLLM's front end in it, takes for a branch.
---ahead 1.5 begins half as many programs again as fill the places: the others wait in the scheduler.
+--ahead 1 1.5 are two ways to run them: as many programs as fill the places, and half as many again,
+whose requests wait in the scheduler.
 executor: the scripted engine, 1,000 branches in flight; CPU time of one branch through graph and
 executor, less what the scripted engine itself costs (bar: 1 ms).
 """
@@ -138,50 +139,43 @@ async def _pairs(
     window = how["budget"]["concurrency"]
     questions = demo_questions(count, seed=7)
     recorded = Recorded(engine)
-    await through_graph(recorded, questions, programs, how, options.ahead)  # warms up, and records
+    await through_graph(recorded, questions, programs, how, 1.0)  # warms up, and records
     by_program: dict[str, list[dg.Request]] = {}
     for request in recorded.requests:
         by_program.setdefault(request.program, []).append(request)
     requests = list(by_program.values())
-    ratios: list[float] = []
-    sides = {"straight": [0.0, 0.0, 0.0], "graph": [0.0, 0.0, 0.0]}  # tokens, seconds, CPU
+    ways: list[float | None] = [None, *options.ahead]  # None is straight
+    found: dict[float | None, list[tuple[int, float, float]]] = {way: [] for way in ways}
     for _ in range(options.repeat):
-        speeds: list[float] = []
-        for name, run in (
-            ("straight", straight(engine, requests, programs, window)),
-            ("graph", through_graph(engine, questions, programs, how, options.ahead)),
-        ):
+        for way in ways:
             before = time.process_time()
-            tokens, seconds = await run
-            measured = (tokens, seconds, time.process_time() - before)
-            sides[name] = [a + b for a, b in zip(sides[name], measured, strict=True)]
-            speeds.append(tokens / seconds)
-        ratios.append(speeds[1] / speeds[0])
+            if way is None:
+                tokens, seconds = await straight(engine, requests, programs, window)
+            else:
+                tokens, seconds = await through_graph(engine, questions, programs, how, way)
+            found[way].append((tokens, seconds, time.process_time() - before))
     branches = options.repeat * len(recorded.requests)
-    in_flight = programs * window
-    rows: list[dict[str, Any]] = [
-        {
-            "side": name,
-            "in_flight": in_flight,
-            "tokens": int(tokens),
-            "seconds": round(seconds, 2),
-            "tokens_per_s": round(tokens / seconds),
-            "ms_of_cpu": round(1e3 * cpu / branches, 3),
-            "ratio": "",
-        }
-        for name, (tokens, seconds, cpu) in sides.items()
-    ]
-    rows.append(
-        {
-            "side": "graph / straight (median of pairs)",
-            "in_flight": in_flight,
-            "tokens": "",
-            "seconds": "",
-            "tokens_per_s": "",
-            "ms_of_cpu": "",
-            "ratio": round(statistics.median(ratios), 3),
-        }
-    )
+    rows: list[dict[str, Any]] = []
+    for way, runs in found.items():
+        tokens, seconds, cpu = (sum(column) for column in zip(*runs, strict=True))
+        ratios = [
+            (straight_seconds / own) * (made / straight_made)
+            for (straight_made, straight_seconds, _), (made, own, _) in zip(
+                found[None], runs, strict=True
+            )
+        ]
+        rows.append(
+            {
+                "side": "straight" if way is None else f"graph, ahead {way:g}",
+                "in_flight": programs * window,
+                "tokens": int(tokens),
+                "seconds": round(seconds, 2),
+                "tokens_per_s": round(tokens / seconds),
+                "ms_of_cpu": round(1e3 * cpu / branches, 3),
+                "ratio": round(statistics.median(ratios), 3),
+                "pairs": " ".join(f"{ratio:.3f}" for ratio in ratios),
+            }
+        )
     return rows
 
 
@@ -234,7 +228,11 @@ def main() -> None:
     parser.add_argument("--dummy", action="store_true", help="the folder has no weights")
     parser.add_argument("--sleeping", action="store_true", help="steps that compute nothing")
     parser.add_argument(
-        "--ahead", type=float, default=1.0, help="programs begun, by those that fill the places"
+        "--ahead",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        help="programs begun, by those that fill the places",
     )
     parser.add_argument("--questions", type=int, default=32, help="at least")
     parser.add_argument("--rounds", type=int, default=2, help="of programs, one after the other")

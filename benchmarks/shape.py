@@ -3,8 +3,9 @@
     python -m benchmarks.shape 7b FOLDER
 
 What it says is noise; what it takes is what a model of that size takes. Open it with the engine
-arguments `ENGINE_ARGS`. Its tokenizer has as many entries as the real one, all of them made up, so that
-texts are put together at the real cost.
+arguments `ENGINE_ARGS`. Its tokenizer reads English at a real one's length: it has learned the words of
+this project's questions, probes and documentation. The rest of its entries, as many as the real one
+has, are made up, so that texts are put together at the real cost.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import argparse
 import json
 from pathlib import Path
 from typing import Any, Final
+
+from dynasor_graph.algorithms.cot import PROBE
+from dynasor_graph.demo import demo_questions
 
 __all__ = ["ENGINE_ARGS", "SHAPES", "write_shape"]
 
@@ -54,26 +58,17 @@ _TEMPLATE: Final = (
 )
 _ENDS: Final = 8
 """Places at the end of the vocabulary for special tokens."""
+_WORDS: Final = 4096
+"""Entries that are learned."""
 
 
 def write_shape(name: str, folder: Path) -> Path:
     """Write configuration and tokenizer of a shape."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     shape = SHAPES[name]
-    size = shape["vocab_size"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {letter: number for number, letter in enumerate(letters)}
-    number = 0
-    while len(vocab) < size - _ENDS:
-        vocab.setdefault(f"Ġ{number:x}", len(vocab))
-        number += 1
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=_tokenizer(shape["vocab_size"]),
         bos_token="<bos>",
         eos_token="<eos>",
         pad_token="<pad>",
@@ -97,6 +92,35 @@ def write_shape(name: str, folder: Path) -> Path:
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     return folder
+
+
+def _tokenizer(size: int) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=_WORDS,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    learned.train_from_iterator(_english(), trainer)
+    model = json.loads(learned.to_str())["model"]
+    vocab: dict[str, int] = model["vocab"]
+    number = 0
+    while len(vocab) < size - _ENDS:
+        vocab.setdefault(f"Ġ{number:x}", len(vocab))
+        number += 1
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[tuple(two) for two in model["merges"]]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _english() -> list[str]:
+    pages = sorted((Path(__file__).parents[1] / "docs").rglob("*.md"))
+    probes = [PROBE] * 20  # common phrases in what real tokenizers have read
+    return [*probes, *(q.text for q in demo_questions(500, seed=5)), *map(Path.read_text, pages)]
 
 
 def main() -> None:

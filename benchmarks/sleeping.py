@@ -87,6 +87,7 @@ class SleepingEngine(VllmEngine):
             enforce_eager=True,
             enable_chunked_prefill=True,
             dtype="float32",
+            gpu_memory_utilization=0.3,  # of the machine's memory: by default nearly all of it
             distributed_executor_backend=Sleeping,
             **ENGINE_ARGS,
         )

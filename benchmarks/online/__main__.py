@@ -10,23 +10,24 @@ some, none); the base is `--slack` times the mean latency of one program alone w
 (< 1) or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are
 against plain vLLM.
 
-With `--rates` the systems are run at these rates, and no highest one is looked for. With
-`--engine MODEL` the model itself answers, on vLLM in this process; with `--recorded` too, it computes as
-many tokens as were recorded, and the samples answer: a folder of `benchmarks.shape` will do.
+With `--rates` the systems are run at these rates, and no highest one is looked for; a system may have
+rates of its own: `--systems "even + vLLM@4/5,beta + sjf@11"`. With `--engine MODEL` the model itself
+answers, on vLLM in this process; with `--recorded` too, it computes as many tokens as were recorded,
+and the samples answer: a folder of `benchmarks.shape` will do.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.online.live import Load, Make, live
 from benchmarks.online.sweep import Cell, Setting, cell, deadline, sustained
-from benchmarks.online.systems import SYSTEMS
+from benchmarks.online.systems import SYSTEMS, System, fitted
 from benchmarks.online.workload import Program, Workload, read_workload
 from benchmarks.output import show
 from benchmarks.shape import ENGINE_ARGS
@@ -39,24 +40,27 @@ from dynasor_graph.simulation import read_speed
 BASELINE = "even + vLLM"
 
 
-def _search(workload: Workload, name: str, setting: Setting) -> tuple[float, list[Cell]]:
+def _search(workload: Workload, system: System, setting: Setting) -> tuple[float, list[Cell]]:
     """The sustained rate of one system; begins at about what the engine can do."""
     guess = setting.slack / deadline(workload, setting) * 4
-    return sustained(lambda rate: cell(workload, SYSTEMS[name], setting, rate), guess)
-
-
-def _at(workload: Workload, name: str, setting: Setting, rate: float) -> Cell:
-    return cell(workload, SYSTEMS[name], setting, rate)
+    return sustained(lambda rate: cell(workload, system, setting, rate), guess)
 
 
 def rows(
-    workload: Workload, systems: Sequence[str], setting: Setting, pool: ProcessPoolExecutor
+    workload: Workload,
+    systems: Mapping[str, System],
+    setting: Setting,
+    pool: ProcessPoolExecutor,
 ) -> tuple[list[dict[str, Any]], dict[str, list[Cell]]]:
     """A row for each system, and all runs of each."""
-    searches = {name: pool.submit(_search, workload, name, setting) for name in systems}
+    searches = {
+        name: pool.submit(_search, workload, system, setting) for name, system in systems.items()
+    }
     found = {name: search.result() for name, search in searches.items()}
     base = found[BASELINE][0]
-    same = {name: pool.submit(_at, workload, name, setting, base) for name in systems}
+    same = {
+        name: pool.submit(cell, workload, system, setting, base) for name, system in systems.items()
+    }
     cells = {name: job.result() for name, job in same.items()}
     table = []
     for name in systems:
@@ -78,7 +82,9 @@ def _workload(text: str, most: int | None, *, live: bool = False) -> Workload:
     return read_workload(name, model or None, most, live=live)
 
 
-async def _on_engine(args: argparse.Namespace, systems: Sequence[str]) -> list[dict[str, Any]]:
+async def _on_engine(
+    args: argparse.Namespace, systems: Mapping[str, System]
+) -> list[dict[str, Any]]:
     """A row for each system and rate, on a real engine."""
     options: dict[str, Any] = {"fast_start": args.fast_start or None}
     if args.recorded:
@@ -93,7 +99,9 @@ async def _on_engine(args: argparse.Namespace, systems: Sequence[str]) -> list[d
         return await _at_rates(args, systems, make, asks=not args.recorded)
 
 
-async def _simulated(args: argparse.Namespace, systems: Sequence[str]) -> list[dict[str, Any]]:
+async def _simulated(
+    args: argparse.Namespace, systems: Mapping[str, System]
+) -> list[dict[str, Any]]:
     """A row for each system and rate, on the simulated engine."""
     speed = read_speed(args.speed)
 
@@ -104,17 +112,18 @@ async def _simulated(args: argparse.Namespace, systems: Sequence[str]) -> list[d
 
 
 async def _at_rates(
-    args: argparse.Namespace, systems: Sequence[str], make: Make, *, asks: bool
+    args: argparse.Namespace, systems: Mapping[str, System], make: Make, *, asks: bool
 ) -> list[dict[str, Any]]:
     table = []
     for text in args.workloads:
         workload = _workload(text, args.most, live=asks)
         longest = max(s.tokens or 0 for row in workload.rows for s in row.samples)
         load = Load(
-            rates=[float(rate) for rate in args.rates.split(",")],
+            rates=args.at,
             seconds=args.seconds,
             slack=args.slack,
             alone=args.alone,
+            base=args.base,
             kind=args.arrivals,
             longest=args.longest if asks else longest,
             asks=asks,
@@ -127,6 +136,16 @@ async def _at_rates(
             for one in cells
         ]
     return table
+
+
+def _rates(systems: str, rates: str | None) -> dict[str, list[float]]:
+    """The rates of each system by name, its own or those of all; none if there are neither."""
+    found: dict[str, list[float]] = {}
+    for part in systems.split(","):
+        name, _, own = part.strip().partition("@")
+        told = own.split("/") if own else rates.split(",") if rates else []
+        found[name.strip()] = [float(rate) for rate in told]
+    return found
 
 
 def _cells(one: Cell) -> dict[str, str]:
@@ -157,6 +176,9 @@ def main() -> None:
     )
     parser.add_argument("--systems", help="some of: " + ", ".join(SYSTEMS))
     parser.add_argument(
+        "--policy", type=Path, help="a file of `dynasor-graph calibrate`: systems that stop by it"
+    )
+    parser.add_argument(
         "--horizon", type=float, default=6.0, help="length of a run, in base deadlines"
     )
     parser.add_argument("--slack", type=float, default=4.0)
@@ -170,20 +192,28 @@ def main() -> None:
     parser.add_argument("--rates", help="programs a second, with commas: no search")
     parser.add_argument("--seconds", type=float, default=20.0, help="of arrivals, at given rates")
     parser.add_argument("--alone", type=int, default=20, help="programs for the base deadline")
+    parser.add_argument("--base", type=float, help="the base deadline in seconds, if it is known")
     parser.add_argument("--engine", help="a model for vLLM, at --rates, instead of simulated")
     parser.add_argument("--recorded", action="store_true", help="it computes, the samples answer")
     parser.add_argument("--seats", type=int, default=256, help="max_num_seqs, for --engine")
     parser.add_argument("--longest", type=int, default=512, help="most tokens, for --engine")
     parser.add_argument("--fast-start", action="store_true", help="of the CPU build")
     args = parser.parse_args()
-    systems = [name.strip() for name in args.systems.split(",")] if args.systems else [*SYSTEMS]
-    unknown = set(systems) - set(SYSTEMS)
+    known = SYSTEMS | (fitted(args.policy) if args.policy else {})
+    try:
+        args.at = _rates(args.systems or ",".join(known), args.rates)
+    except ValueError as error:
+        parser.error(f"--rates, --systems: write programs a second, such as 4 or 4.5: {error}")
+    unknown = set(args.at) - set(known)
     if unknown:
-        parser.error(f"no system {', '.join(sorted(unknown))}: there are {', '.join(SYSTEMS)}")
-    systems = list(dict.fromkeys([BASELINE, *systems]))
-    if args.engine and not args.rates:
+        parser.error(f"no system {', '.join(sorted(unknown))}: there are {', '.join(known)}")
+    fixed = any(args.at.values())
+    if fixed and not all(args.at.values()):
+        parser.error("--rates: not all of --systems have rates of their own")
+    if args.engine and not fixed:
         parser.error("--engine needs --rates, such as --rates 4,8")
-    if args.rates:
+    systems = {name: known[name] for name in args.at}
+    if fixed:
         table = (
             asyncio.run(_on_engine(args, systems))
             if args.engine
@@ -192,6 +222,7 @@ def main() -> None:
         where = args.engine or f"simulated {args.speed}"
         show(f"{where}, {args.arrivals}", table, json_out=args.json_out)
         return
+    systems = {BASELINE: known[BASELINE], **systems}
     speed = read_speed(args.speed)
     setting = Setting(speed, args.arrivals, args.slack, args.horizon, args.seed)
     plots: dict[str, dict[str, list[Cell]]] = {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.online.arrivals import arrivals
 from benchmarks.online.serve import serve
 from benchmarks.online.sweep import Cell, summed_up
-from benchmarks.online.systems import SYSTEMS
+from benchmarks.online.systems import SYSTEMS, System
 from benchmarks.online.workload import Program, Workload
 from dynasor_graph.engine import Engine
 
@@ -24,20 +24,22 @@ class Load(NamedTuple):
     """What comes, and by when it is to be answered.
 
     Attributes:
-        rates: Programs a second.
+        rates: Programs a second, for each system by name.
         seconds: For so long programs come.
         slack: The base deadline is so many times the mean latency of one program alone.
-        alone: Programs that are served one at a time to find that out.
+        alone: Programs that are served one at a time to find that out; none if `base` is known.
+        base: The base deadline, in seconds, if it is known.
         kind: Of arrivals.
         longest: Most tokens of a branch.
         asks: Whether the model answers the questions itself; else recorded samples answer them.
         seed: Of programs and arrivals.
     """
 
-    rates: Sequence[float]
+    rates: Mapping[str, Sequence[float]]
     seconds: float = 20.0
     slack: float = 4.0
     alone: int = 20
+    base: float | None = None
     kind: str = "poisson"
     longest: int = 512
     asks: bool = True
@@ -45,39 +47,38 @@ class Load(NamedTuple):
 
 
 async def live(
-    make: Make, workload: Workload, systems: Sequence[str], load: Load
+    make: Make, workload: Workload, systems: Mapping[str, System], load: Load
 ) -> tuple[float, dict[str, list[Cell]]]:
     """The base deadline, and each system at each rate.
 
     Args:
         make: What answers.
         workload: Questions with gold; their recorded samples say how difficult they are.
-        systems: Names of `SYSTEMS`.
+        systems: By name.
         load: What comes.
     """
     thinks = load.asks and ".think" in workload.name
-    alone = []
-    for program in workload.draw(load.alone, load.seed + 1, live=load.asks):
-        engine = make([program])
-        alone += await serve(
-            engine, SYSTEMS["even + vLLM"], [program], [0.0], load.longest, thinking=thinks
-        )
-    base = load.slack * statistics.mean(one.seconds for one in alone)
+    base = load.base or await _alone(make, workload, load, thinks)
     found: dict[str, list[Cell]] = {name: [] for name in systems}
-    for rate in load.rates:
-        count = max(1, round(rate * load.seconds))
-        programs = workload.draw(count, load.seed, live=load.asks)
-        times = arrivals(load.kind, rate, count, load.seed)
-        for name in systems:
+    for name, system in systems.items():
+        for rate in load.rates[name]:
+            count = max(1, round(rate * load.seconds))
+            programs = workload.draw(count, load.seed, live=load.asks)
+            times = arrivals(load.kind, rate, count, load.seed)
             served = await serve(
-                make(programs),
-                SYSTEMS[name],
-                programs,
-                times,
-                load.longest,
-                base=base,
-                thinking=thinks,
+                make(programs), system, programs, times, load.longest, base=base, thinking=thinks
             )
             found[name].append(summed_up(rate, base, served))
             sys.stderr.write(f"{name} at {rate:g}: {found[name][-1]}\n")
     return base, found
+
+
+async def _alone(make: Make, workload: Workload, load: Load, thinks: bool) -> float:
+    """The base deadline: a multiple of what a program takes that has the engine for itself."""
+    system = SYSTEMS["even + vLLM"]
+    alone = []
+    for program in workload.draw(load.alone, load.seed + 1, live=load.asks):
+        alone += await serve(
+            make([program]), system, [program], [0.0], load.longest, thinking=thinks
+        )
+    return load.slack * statistics.mean(one.seconds for one in alone)

@@ -17,6 +17,9 @@ from dynasor_graph.scheduler import Scheduled
 
 __all__ = ["Served", "serve"]
 
+_CUT = 0.95
+"""Share of the time to its deadline at which a program is cut: its answer still has to get out."""
+
 
 class Served(NamedTuple):
     """One program that has ended.
@@ -76,7 +79,7 @@ async def serve(
             branches=CAP,
             budget={
                 "concurrency": system.window,
-                "seconds": base * program.difficulty if system.cuts else None,
+                "seconds": _CUT * base * program.difficulty if system.cuts else None,
             },
             sampling={"max_tokens": longest},
             thinking=thinking,

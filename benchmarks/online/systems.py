@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-__all__ = ["SYSTEMS", "System"]
+from dynasor_graph.policies import AsNeeded, read_policy
+
+__all__ = ["SYSTEMS", "System", "fitted"]
 
 
 class System(NamedTuple):
@@ -17,7 +20,7 @@ class System(NamedTuple):
         cuts: Whether a program ends at its deadline with the best answer it has.
     """
 
-    policy: str
+    policy: str | dict[str, Any]
     window: int
     order: str | None
     cuts: bool = False
@@ -41,3 +44,19 @@ SYSTEMS: dict[str, System] = {
 job first. Its policy measures once, at five branches; ours is asked at each, with eight in flight,
 or as many as are expected to be needed. The last one knows the deadlines, and keeps them.
 """
+
+
+def fitted(path: Path) -> dict[str, System]:
+    """Systems that stop by a policy file of `dynasor-graph calibrate`, such as `value`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: It holds no policy.
+    """
+    rule = AsNeeded(policy=read_policy(str(path))).model_dump(mode="json")
+    return {
+        "fitted + sjf": System(rule, 20, "sjf"),
+        "fitted + edf": System(rule, 20, "edf", cuts=True),
+    }

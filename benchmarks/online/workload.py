@@ -110,5 +110,5 @@ def _by_number(row: Recorded) -> Recorded:
         if answer is not None:
             answer = numbers.setdefault(answer, str(len(numbers) + 1))
             gold = answer if sample.correct else gold
-        samples.append(Sample(answer, sample.tokens, correct=bool(sample.correct)))
+        samples.append(replace(sample, answer=answer, correct=bool(sample.correct), probes=()))
     return replace(row, samples=tuple(samples), gold=gold)

@@ -2,21 +2,30 @@
 
 Shortest job first needs a guess (paper, appendix D.3.1: "remaining knob"; how Certaindex shrinks it is
 not given). Ours: the fewest further branches that would make the policy stop, were each of them to give
-the leading answer, over the leader's share: a leader with half of the votes gets half of the next ones.
+the leading answer (as sure, as long and as well rewarded as its branches are in the mean), over the
+leader's share: a leader with half of the votes gets half of the next ones.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, SerializeAsAny
 
 from dynasor_graph.policies.base import Decision, Progress, Rule
 
 __all__ = ["AsNeeded", "expected_remaining"]
+
+_KNOWN: Final = frozenset({"votes", "order", "lengths", "logprobs", "rewards"})
+"""What a branch that is still to come can be imagined to bring."""
+_UNSEEN: Final = 4
+"""Branches that are expected where none is there to be like: the equal ones with which `beta` begins."""
 
 
 class AsNeeded(Rule):
@@ -65,28 +74,61 @@ def expected_remaining(rule: Rule, progress: Progress, decision: Decision) -> fl
     if decision.verdict == "terminate":
         return 0.0
     most = max(0, min(decision.width, progress.cap) - progress.knob)
-    if not most or not rule.reads() <= {"votes"}:
+    if not most or not rule.reads() <= _KNOWN:
         return float(most)
     votes = progress.votes or (0,)
-    fewest = _fewest(rule, votes, progress.empty, progress.cap, most)
+    if rule.reads() <= {"votes"}:
+        fewest = _by_votes(rule, votes, progress.empty, progress.cap, most)
+    elif len(progress.order) < sum(votes):
+        return float(most)  # nobody knows which branches are the leader's
+    elif not votes[0]:
+        fewest = min(most, _UNSEEN)
+    else:
+        fewest = _fewest(lambda more: _stops(rule, _agreeing(progress, more)), most)
     cast = sum(votes) + progress.empty
     return min(float(most), fewest * cast / votes[0] if votes[0] else float(fewest))
 
 
 @lru_cache(maxsize=65_536)
-def _fewest(rule: Rule, votes: tuple[int, ...], empty: int, cap: int, most: int) -> int:
+def _by_votes(rule: Rule, votes: tuple[int, ...], empty: int, cap: int, most: int) -> int:
+    def stops(more: int) -> bool:
+        new = (votes[0] + more, *votes[1:])
+        return _stops(rule, Progress(knob=sum(new) + empty, cap=cap, votes=new, empty=empty))
+
+    return _fewest(stops, most)
+
+
+def _stops(rule: Rule, progress: Progress) -> bool:
+    return rule.decide(progress).verdict == "terminate"
+
+
+def _agreeing(progress: Progress, more: int) -> Progress:
+    """As after so many more branches that are like those of the leader in the mean."""
+    counts = Counter(number for number in progress.order if number is not None)
+    leader = max(counts, key=counts.__getitem__)  # of equals the earlier seen
+    mine = [i for i, number in enumerate(progress.order) if number == leader]
+
+    def longer(column: tuple[Any, ...]) -> tuple[Any, ...]:
+        known = [column[i] for i in mine if i < len(column) and column[i] is not None]
+        return (*column, *([statistics.fmean(known) if known else None] * more))
+
+    return replace(
+        progress,
+        knob=progress.knob + more,
+        votes=(progress.votes[0] + more, *progress.votes[1:]),
+        order=(*progress.order, *([leader] * more)),
+        lengths=longer(progress.lengths) if progress.lengths else (),
+        logprobs=longer(progress.logprobs) if progress.logprobs else (),
+        rewards=longer(progress.rewards) if progress.rewards else (),
+        tokens=progress.tokens + round(more * progress.mean_tokens),
+    )
+
+
+def _fewest(stops: Callable[[int], bool], most: int) -> int:
     """Branches for the leader until the policy stops; `most` if it does not.
 
     Doubling and halving: a policy that stops for a lead also stops for a larger one.
     """
-
-    def stops(more: int) -> bool:
-        new = (votes[0] + more, *votes[1:])
-        knob = sum(new) + empty
-        return (
-            rule.decide(Progress(knob=knob, cap=cap, votes=new, empty=empty)).verdict == "terminate"
-        )
-
     high = 1
     while high < most and not stops(high):
         high *= 2
