@@ -114,7 +114,7 @@ def opened(options: argparse.Namespace) -> VllmEngine:
     if options.sleeping:
         from benchmarks.sleeping import SleepingEngine
 
-        return SleepingEngine(options.model, max_num_seqs=most)
+        return SleepingEngine(options.model, max_num_seqs=most, hurry=options.hurry)
     arguments = ENGINE_ARGS if options.dummy else {}
     return VllmEngine(options.model, max_num_seqs=most, **arguments)
 
@@ -227,6 +227,7 @@ def main() -> None:
     parser.add_argument("--model", default="abacus-7m")
     parser.add_argument("--dummy", action="store_true", help="the folder has no weights")
     parser.add_argument("--sleeping", action="store_true", help="steps that compute nothing")
+    parser.add_argument("--hurry", type=float, default=1.0, help="so many times as fast")
     parser.add_argument(
         "--ahead",
         type=float,

@@ -5,7 +5,8 @@
 
 All of vLLM but the model is real: its scheduler, its processes, its queues, its texts. So it shows on
 any machine what Python costs beside a fast GPU. Steps take what those of a 7B model took on an H200: a
-small part in any case, and more with each sequence and each token of a prompt.
+small part in any case, and more with each sequence and each token of a prompt. With `hurry` they take
+less: what a GPU would be to a processor that is so many times as slow as this one.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Sleeping(UniProcExecutor):  # type: ignore[misc]
 
     def _init_executor(self) -> None:
         super()._init_executor()
+        self._hurry = self.vllm_config.additional_config["hurry"]
         self._prompts: dict[str, int] = {}
         self._gpu = ThreadPoolExecutor(1, "gpu")
         self._last: Future[ModelRunnerOutput] | None = None
@@ -54,8 +56,7 @@ class Sleeping(UniProcExecutor):  # type: ignore[misc]
             self._prompts.pop(name, None)
         prompt = scheduler_output.total_num_scheduled_tokens - sum(map(len, made))
         seconds = FIXED + PER_SEQUENCE * len(names) + PER_PROMPT_TOKEN * max(0, prompt)
-        if not names:
-            seconds = 0.0
+        seconds = seconds / self._hurry if names else 0.0
         index = {name: number for number, name in enumerate(names)}
         output = ModelRunnerOutput(req_ids=names, req_id_to_index=index, sampled_token_ids=made)
         self._last = self._gpu.submit(self._step, seconds, output)
@@ -79,7 +80,7 @@ class Sleeping(UniProcExecutor):  # type: ignore[misc]
 class SleepingEngine(VllmEngine):
     """An engine that sleeps; its model is loaded for its sizes alone."""
 
-    def __init__(self, model: str, *, max_num_seqs: int) -> None:
+    def __init__(self, model: str, *, max_num_seqs: int, hurry: float = 1.0) -> None:
         super().__init__(
             model,
             max_num_seqs=max_num_seqs,
@@ -89,6 +90,7 @@ class SleepingEngine(VllmEngine):
             dtype="float32",
             gpu_memory_utilization=0.3,  # of the machine's memory: by default nearly all of it
             distributed_executor_backend=Sleeping,
+            additional_config={"hurry": hurry},
             **ENGINE_ARGS,
         )
 

@@ -6,7 +6,8 @@
 Each program is a live self-consistency graph, at most 20 branches, answered out of recorded samples on
 the simulated engine. Its deadline is 1, 2 or 3 times the base by its difficulty (all samples right,
 some, none); the base is `--slack` times the mean latency of one program alone with the even budget.
-"rate" is the highest at which 90 % end in time; "scale" is by how much deadlines could be tightened
+"rate" is the highest at which 90 % end in time (and for systems that cut programs at their deadlines,
+90 % of those that are right without load are right in time); "scale" is by how much deadlines could be tightened
 (< 1) or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are
 against plain vLLM.
 
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.online.live import Load, Make, live
-from benchmarks.online.sweep import Cell, Setting, cell, deadline, sustained
+from benchmarks.online.sweep import ATTAINED, Cell, Setting, calm, cell, sustained
 from benchmarks.online.systems import SYSTEMS, System, fitted
 from benchmarks.online.workload import Program, Workload, read_workload
 from benchmarks.output import show
@@ -42,8 +43,11 @@ BASELINE = "even + vLLM"
 
 def _search(workload: Workload, system: System, setting: Setting) -> tuple[float, list[Cell]]:
     """The sustained rate of one system; begins at about what the engine can do."""
-    guess = setting.slack / deadline(workload, setting) * 4
-    return sustained(lambda rate: cell(workload, system, setting, rate), guess)
+    base, right = calm(workload, setting)
+    good = ATTAINED * right if system.cuts else 0.0
+    return sustained(
+        lambda rate: cell(workload, system, setting, rate), 4 * setting.slack / base, good
+    )
 
 
 def rows(
@@ -233,7 +237,7 @@ def main() -> None:
             plots[workload.name] = runs
             title = (
                 f"{workload.name}, {args.arrivals}, base deadline "
-                f"{deadline(workload, setting):.1f} s"
+                f"{calm(workload, setting)[0]:.1f} s"
             )
             show(title, table, json_out=args.json_out)
     from benchmarks.online.page import write_page

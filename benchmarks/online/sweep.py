@@ -18,7 +18,7 @@ from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.replay import ReplayEngine
 from dynasor_graph.simulation import Speed
 
-__all__ = ["ATTAINED", "Cell", "Setting", "cell", "deadline", "summed_up", "sustained"]
+__all__ = ["ATTAINED", "Cell", "Setting", "calm", "cell", "summed_up", "sustained"]
 
 ATTAINED = 0.9
 """Share of programs that must end in time (the paper's P90)."""
@@ -92,16 +92,21 @@ def run(
 
 
 @cache
-def deadline(workload: Workload, setting: Setting) -> float:
-    """The base deadline, in seconds: of an easy program at an SLO scale of 1."""
-    calm = setting._replace(kind="poisson")
-    alone = run(workload, SYSTEMS["even + vLLM"], calm, rate=1e-4, count=_ALONE)
-    return setting.slack * statistics.mean(one.seconds for one in alone)
+def calm(workload: Workload, setting: Setting) -> tuple[float, float]:
+    """What the full budget does for programs that have the engine for themselves.
+
+    Returns:
+        The base deadline, in seconds: of an easy program at an SLO scale of 1; the share that is right.
+    """
+    alone = setting._replace(kind="poisson")
+    served = run(workload, SYSTEMS["even + vLLM"], alone, rate=1e-4, count=_ALONE)
+    base = setting.slack * statistics.mean(one.seconds for one in served)
+    return base, statistics.mean(one.right for one in served)
 
 
 def cell(workload: Workload, system: System, setting: Setting, rate: float) -> Cell:
     """One run, summed up."""
-    base = deadline(workload, setting)
+    base, _ = calm(workload, setting)
     count = min(_MOST, max(_FEWEST, round(rate * setting.horizon * base)))
     return summed_up(rate, base, run(workload, system, setting, rate, count, base))
 
@@ -125,18 +130,22 @@ def summed_up(rate: float, base: float, served: Sequence[Served]) -> Cell:
     )
 
 
-def sustained(at: Callable[[float], Cell], guess: float) -> tuple[float, list[Cell]]:
+def sustained(
+    at: Callable[[float], Cell], guess: float, good: float = 0.0
+) -> tuple[float, list[Cell]]:
     """The highest rate at which the programs end in time, and all that was tried.
 
     Args:
         at: Runs a rate.
         guess: Where to begin, > 0.
+        good: Share that must be right, and in time: who cuts programs at their deadlines is always in
+            time.
     """
     tried: list[Cell] = []
 
     def fine(rate: float) -> bool:
         tried.append(at(rate))
-        return tried[-1].attained >= ATTAINED
+        return tried[-1].attained >= ATTAINED and tried[-1].good >= good
 
     low = high = guess
     if fine(guess):

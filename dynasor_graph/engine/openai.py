@@ -113,7 +113,7 @@ class OpenAIEngine:
         reading = self._active[request] = _Reading(chunked=request.chunk > 0)
         reading.task = asyncio.get_running_loop().create_task(self._read(request, reading))
         try:
-            async for delta in reading.box.read():
+            async for delta in reading.box:
                 yield delta
         finally:
             if self._active.get(request) is reading:

@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["OwnLoop"]
+from dynasor_graph.engine.calls import Calls
+
+__all__ = ["OwnLoop", "Spawned"]
 
 _T = TypeVar("_T")
+
+
+class Spawned:
+    """Work that was sent to a loop.
+
+    Args:
+        calls: Into that loop.
+        work: What is to run.
+        cancelled: Called on the loop if it was cancelled, be it before it began.
+    """
+
+    def __init__(
+        self, calls: Calls, work: Coroutine[Any, Any, None], cancelled: Callable[[], None]
+    ) -> None:
+        self._calls, self._work, self._cancelled = calls, work, cancelled
+        calls.soon(self._start)
+
+    def _start(self) -> None:
+        self._task = self._calls.loop.create_task(self._work)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self._cancelled()
+
+    def cancel(self) -> None:
+        """Cancel it; from any thread."""
+        self._calls.soon(lambda: self._task.cancel())
 
 
 class OwnLoop:
@@ -22,6 +52,7 @@ class OwnLoop:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._calls = Calls(self._loop)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
@@ -35,6 +66,17 @@ class OwnLoop:
     def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
         """Run on this loop, wait nowhere."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def spawn(self, work: Coroutine[Any, Any, None], cancelled: Callable[[], None]) -> Spawned:
+        """Run on this loop, wait nowhere, and want no result: much that comes together costs little.
+
+        Raises:
+            RuntimeError: The loop was stopped.
+        """
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("the loop was stopped")
+        return Spawned(self._calls, work, cancelled)
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run on this loop, wait on the caller's; cancelling the one cancels the other."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from dynasor_graph.confidence import token_confidence
 from dynasor_graph.engine.base import check_fits
+from dynasor_graph.engine.calls import Calls
 from dynasor_graph.engine.mailbox import Mailbox
 from dynasor_graph.engine.text import Text, fast_tokenizer
 from dynasor_graph.engine.vllm_counts import Counts
@@ -59,6 +60,7 @@ class VllmEngine(VllmHost):
         super().__init__(model, arguments, fast_start=fast_start, verbose=verbose)
         self.block = self.seats = 0  # known once it is open
         self._active: dict[Request, str] = {}
+        self._readers: Calls | None = None
         self._serial = itertools.count()
 
     def _arguments(self) -> dict[str, Any]:
@@ -78,15 +80,20 @@ class VllmEngine(VllmHost):
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Generate; see `Engine.stream`."""
         check_fits(request, self.context)
-        box = Mailbox()
+        loop = asyncio.get_running_loop()
+        if self._readers is None or self._readers.loop is not loop:
+            self._readers = Calls(loop)
+        box = Mailbox(self._readers)
         name = self._active[request] = f"{request.program or 'r'}-{next(self._serial)}"
-        pump = self._own.submit(self._pump(request, name, box))
+        closed = EngineDied("the engine was closed while requests were running")
+        pump = self._own.spawn(self._pump(request, name, box), lambda: box.put(closed))
         try:
-            async for delta in box.read():
+            async for delta in box:
                 yield delta
         finally:
             self._forget(request, name)
-            pump.cancel()
+            if not box.ended:
+                pump.cancel()
 
     def _forget(self, request: Request, name: str) -> None:
         if self._active.get(request) == name:
@@ -107,9 +114,6 @@ class VllmEngine(VllmHost):
             )
             async for output in outputs:
                 box.put(self._delta(output, request.top_logprobs, text))
-        except asyncio.CancelledError:
-            box.put(EngineDied("the engine was closed while requests were running"))
-            raise
         except EngineDeadError as error:
             box.put(EngineDied(f"vLLM died: {error}"))
         except Exception as error:  # noqa: BLE001 - whatever vLLM raises belongs to the reader

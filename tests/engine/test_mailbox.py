@@ -26,7 +26,7 @@ async def test_deltas_from_another_thread_arrive_in_order() -> None:
 
     thread = threading.Thread(target=deliver)
     thread.start()
-    assert [delta async for delta in box.read()] == [*PARTS, LAST]
+    assert [delta async for delta in box] == [*PARTS, LAST]
     thread.join()
 
 
@@ -34,14 +34,14 @@ async def test_nothing_is_read_after_the_last_delta() -> None:
     box = Mailbox()
     for delta in (LAST, Delta(finish_reason="terminated")):
         box.put(delta)
-    assert [delta async for delta in box.read()] == [LAST]
+    assert [delta async for delta in box] == [LAST]
 
 
 async def test_an_exception_is_raised_after_what_came_before_it() -> None:
     box = Mailbox()
     box.put(PARTS[0])
     box.put(EngineDied("gone"))
-    deltas = box.read()
+    deltas = aiter(box)
     assert await anext(deltas) == PARTS[0]
     with pytest.raises(EngineDied, match="gone"):
         await anext(deltas)
