@@ -21,6 +21,7 @@ import asyncio
 import statistics
 import time
 from contextlib import aclosing
+from itertools import zip_longest
 from typing import Any
 
 import dynasor_graph as dg
@@ -123,18 +124,25 @@ async def engine_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """For each number in flight both sides in turn, and the ratio of their speeds."""
     rows: list[dict[str, Any]] = []
     async with opened(options) as engine:
-        for in_flight in options.in_flight:
+        for in_flight, repeat in zip_longest(
+            options.in_flight, options.repeat, fillvalue=options.repeat[-1]
+        ):
             window = min(options.window, in_flight)
             programs = in_flight // window
             count = max(options.questions, options.rounds * programs)
             fixed = options.dummy or options.sleeping
             how = settings(window, options.tokens, window if fixed else BRANCHES)
-            rows += await _pairs(engine, count, programs, how, options)
+            rows += await _pairs(engine, count, programs, how, options.ahead, repeat)
     return rows
 
 
 async def _pairs(
-    engine: VllmEngine, count: int, programs: int, how: dict[str, Any], options: argparse.Namespace
+    engine: VllmEngine,
+    count: int,
+    programs: int,
+    how: dict[str, Any],
+    ahead: list[float],
+    repeat: int,
 ) -> list[dict[str, Any]]:
     window = how["budget"]["concurrency"]
     questions = demo_questions(count, seed=7)
@@ -144,9 +152,9 @@ async def _pairs(
     for request in recorded.requests:
         by_program.setdefault(request.program, []).append(request)
     requests = list(by_program.values())
-    ways: list[float | None] = [None, *options.ahead]  # None is straight
+    ways: list[float | None] = [None, *ahead]  # None is straight
     found: dict[float | None, list[tuple[int, float, float]]] = {way: [] for way in ways}
-    for _ in range(options.repeat):
+    for _ in range(repeat):
         for way in ways:
             before = time.process_time()
             if way is None:
@@ -154,7 +162,7 @@ async def _pairs(
             else:
                 tokens, seconds = await through_graph(engine, questions, programs, how, way)
             found[way].append((tokens, seconds, time.process_time() - before))
-    branches = options.repeat * len(recorded.requests)
+    branches = repeat * len(recorded.requests)
     rows: list[dict[str, Any]] = []
     for way, runs in found.items():
         tokens, seconds, cpu = (sum(column) for column in zip(*runs, strict=True))
@@ -240,7 +248,9 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64])
     parser.add_argument("--window", type=int, default=4, help="of them, of one program")
     parser.add_argument("--tokens", type=int, default=300, help="most of a branch")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument(
+        "--repeat", type=int, nargs="+", default=[3], help="pairs, for each number in flight"
+    )
     parser.add_argument("--json", action="store_true", dest="json_out")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []

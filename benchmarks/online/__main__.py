@@ -7,9 +7,9 @@ Each program is a live self-consistency graph, at most 20 branches, answered out
 the simulated engine. Its deadline is 1, 2 or 3 times the base by its difficulty (all samples right,
 some, none); the base is `--slack` times the mean latency of one program alone with the even budget.
 "rate" is the highest at which 90 % end in time (and for systems that cut programs at their deadlines,
-90 % of those that are right without load are right in time); "scale" is by how much deadlines could be tightened
-(< 1) or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios are
-against plain vLLM.
+90 % of those that are right without load are right in time); "scale" is by how much deadlines could be
+tightened (< 1) or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios
+are against plain vLLM.
 
 With `--rates` the systems are run at these rates, and no highest one is looked for; a system may have
 rates of its own: `--systems "even + vLLM@4/5,beta + sjf@11"`. With `--engine MODEL` the model itself
@@ -148,7 +148,7 @@ def _rates(systems: str, rates: str | None) -> dict[str, list[float]]:
     for part in systems.split(","):
         name, _, own = part.strip().partition("@")
         told = own.split("/") if own else rates.split(",") if rates else []
-        found[name.strip()] = [float(rate) for rate in told]
+        found.setdefault(name.strip(), []).extend(float(rate) for rate in told)
     return found
 
 

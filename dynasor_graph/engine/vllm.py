@@ -13,8 +13,8 @@ from dynasor_graph.engine.base import check_fits
 from dynasor_graph.engine.calls import Calls
 from dynasor_graph.engine.mailbox import Mailbox
 from dynasor_graph.engine.text import Text, fast_tokenizer
-from dynasor_graph.engine.vllm_counts import Counts
 from dynasor_graph.engine.vllm_host import FAST_START, VllmHost
+from dynasor_graph.engine.vllm_steps import Steps
 from dynasor_graph.errors import EngineDied, EngineError
 from dynasor_graph.types import JSON, Delta, FinishReason, Load, Message, Request
 
@@ -69,7 +69,7 @@ class VllmEngine(VllmHost):
         return {} if _streams_by_request() else {"stream_interval": _STREAM_INTERVAL}
 
     def _opened(self, config: Any) -> None:
-        self._counts = Counts(self._llm)
+        self._steps = Steps(self._llm)
         self._fast = fast_tokenizer(self._tokenizer)
         self._end = set(_end_tokens(self._llm, self._tokenizer))
         self.block = config.cache_config.block_size
@@ -167,7 +167,7 @@ class VllmEngine(VllmHost):
 
     async def load(self) -> Load:
         """As vLLM reported after its last step."""
-        return self._counts.load
+        return self._steps.load
 
 
 def _confidences(logprobs: Any, top: int) -> tuple[float, ...]:
@@ -210,5 +210,6 @@ def _sampling_params(request: Request, detokenize: bool = True) -> Any:
         logprobs=request.top_logprobs or (0 if request.logprobs else None),
         detokenize=detokenize,
         output_kind=RequestOutputKind.DELTA if request.chunk else RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,  # nobody else has them
         **params,
     )

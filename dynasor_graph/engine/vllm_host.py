@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -44,6 +45,8 @@ FAST_START = {
 }
 """Environment in which the CPU build starts fast."""
 
+_ENCODED = 1024
+"""Texts whose token ids are kept."""
 _LLAMA = re.compile('"LlamaFor(CausalLM|SequenceClassification)"')
 _starting = threading.Lock()
 """Held while an engine starts: it changes the environment and the warning filters, and forks."""
@@ -151,6 +154,7 @@ class VllmHost:
         with _ready_to_fork() if fast else nullcontext():
             self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=quiet)
         self._tokenizer = self._llm.get_tokenizer()
+        self._encoded = lru_cache(_ENCODED)(self._encode)
         self._opened(config)
         self.context = config.model_config.max_model_len
         # What was imported stays: the collector need not walk through it while branches wait.
@@ -190,8 +194,11 @@ class VllmHost:
     # Text --------------------------------------------------------------------------------------
 
     async def encode(self, text: str) -> list[int]:
-        """Token ids of plain text."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        """Token ids of plain text; a program asks for those of its question once a round."""
+        return list(self._encoded(text))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def _template(
         self, messages: Sequence[Message], tools: Sequence[JSON] = (), **options: Any
