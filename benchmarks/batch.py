@@ -72,14 +72,14 @@ def plans(fitted: list[str]) -> dict[str, Plan]:
 
 
 def chosen(everything: dict[str, Plan], told: str | None) -> dict[str, Plan]:
-    """The arms that a list names: algorithms whole, or `algorithm/policy`."""
+    """The arms that a list names, in its order: algorithms whole, or `algorithm/policy`."""
     if told is None:
         return everything
-    wanted = [name.strip() for name in told.split(",")]
     found = {
-        arm: plan
-        for arm, plan in everything.items()
-        if arm in wanted or arm.partition("/")[0] in wanted
+        arm: everything[arm]
+        for name in told.split(",")
+        for arm in everything
+        if name.strip() in (arm, arm.partition("/")[0])
     }
     if not found:
         raise SystemExit(f"--arms: there are {', '.join(everything)}")
