@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import sys
 import time
 from contextlib import aclosing
 from itertools import zip_longest
@@ -124,6 +125,8 @@ async def engine_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """For each number in flight both sides in turn, and the ratio of their speeds."""
     rows: list[dict[str, Any]] = []
     async with opened(options) as engine:
+        if options.switch:
+            sys.setswitchinterval(options.switch)
         for in_flight, repeat in zip_longest(
             options.in_flight, options.repeat, fillvalue=options.repeat[-1]
         ):
@@ -243,6 +246,7 @@ def main() -> None:
         default=[1.0],
         help="programs begun, by those that fill the places",
     )
+    parser.add_argument("--switch", type=float, help="Python's switch interval, in seconds")
     parser.add_argument("--questions", type=int, default=32, help="at least")
     parser.add_argument("--rounds", type=int, default=2, help="of programs, one after the other")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import ValidationError
@@ -35,6 +36,11 @@ from dynasor_graph.telemetry import telemetry
 from dynasor_graph.types import JSON, StopReason
 
 __all__ = ["Runner", "configure", "solve", "stream"]
+
+_PROGRAMS: Final = 16
+"""In flight where the engine does not say what fits it."""
+_AHEAD: Final = 1.5
+"""Programs in flight for each that the engine has room for (`benchmarks.overhead --ahead`)."""
 
 
 def configure(algorithm: str | Algorithm, **settings: Any) -> Context:
@@ -191,13 +197,21 @@ def _failed(task: asyncio.Task[Result]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 
+def _filling(engine: Engine, context: Context) -> int:
+    """Programs that fill the engine's batch, and those that wait to."""
+    width = 1 if context.is_one_chain else context.budget.concurrency
+    return max(_PROGRAMS, math.ceil(_AHEAD * getattr(engine, "seats", 0) / width))
+
+
 class Runner:
     """Runs many questions through one algorithm on one engine.
 
     Args:
         algorithm: Name of an algorithm, or one of your own.
         engine: An open engine, or the name of a registered one.
-        programs: Most programs in flight; each has its own window of branches.
+        programs: Most programs in flight; each has its own window of branches. None: as many as fill
+            the engine's batch, and half as many again, whose requests wait in the scheduler and take
+            places while other programs decide; 16 at least, and where the engine does not say what fits.
         scheduler: In which order the requests of all programs reach the engine: a name of
             `scheduler.ORDERS`, an `Order`, or None for none. An engine that is `Scheduled` keeps its
             own: give one to all runners that share it.
@@ -215,13 +229,13 @@ class Runner:
         algorithm: str | Algorithm = "self_consistency",
         *,
         engine: Engine | str = "default",
-        programs: int = 16,
+        programs: int | None = None,
         scheduler: str | Order | None = "sjf",
         pacing: Pacing | None = None,
         on_event: Callable[[JSON], None] = lambda event: None,
         **settings: Any,
     ) -> None:
-        if programs < 1:
+        if programs is not None and programs < 1:
             raise ConfigError(f"programs must be at least 1, got {programs}")
         self.algorithm = find_algorithm(algorithm)
         self.engine, self.programs, self.on_event = engine, programs, on_event
@@ -245,17 +259,18 @@ class Runner:
         async with scheduled(self.engine, self.scheduler) as name:
             with with_reward(self._settings) as settings:
                 context = configure(self.algorithm, engine=name, **settings)
-                async with aclosing(self._all(context, iter(questions))) as results:
+                most = self.programs or _filling(await engine_named(name), context)
+                async with aclosing(self._all(context, iter(questions), most)) as results:
                     async for result in results:
                         yield result
 
     async def _all(
-        self, context: Context, waiting: Iterator[Question]
+        self, context: Context, waiting: Iterator[Question], most: int
     ) -> AsyncGenerator[Result, None]:
         running: list[asyncio.Task[Result]] = []  # in the order in which they began
         try:
             while True:
-                for question in itertools.islice(waiting, self.programs - len(running)):
+                for question in itertools.islice(waiting, most - len(running)):
                     work = self._paced(context, question)
                     running.append(asyncio.get_running_loop().create_task(work))
                 if not running:

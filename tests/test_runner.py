@@ -226,25 +226,53 @@ async def test_a_result_is_given_before_the_others_have_ended():
     ],
 )
 async def test_so_many_programs_are_in_flight_and_no_more(programs: int, most: int):
+    lengths = itertools.cycle([400, 20, 200, 20])
+    engine = FakeEngine(lambda prompt, request: reply("1", next(lengths)))
+    assert await peak(7, engine=engine, programs=programs, branches=1, policy="fixed") == most
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "seats", "most"),
+    [
+        pytest.param("self_consistency", {}, 0, 16, id="an-engine-that-does-not-say"),
+        pytest.param("self_consistency", {}, 128, 24, id="half-as-many-again-as-fill-it"),
+        pytest.param("self_consistency", {"branches": 1}, 20, 30, id="chains-are-one-wide"),
+        pytest.param("cot", {}, 20, 30, id="with-probes-too"),
+        pytest.param(
+            "self_consistency", {"budget": Budget(concurrency=64)}, 64, 16, id="never-fewer"
+        ),
+    ],
+)
+async def test_programs_fill_the_engine_unless_told(
+    algorithm: str, settings: dict[str, Any], seats: int, most: int
+):
+    class Seated(FakeEngine):
+        def __init__(self) -> None:
+            super().__init__(lambda prompt, request: reply("1", 40))
+            self.seats = seats
+
+    told = {"branches": 2, **settings} if algorithm == "self_consistency" else settings
+    assert await peak(60, algorithm, engine=Seated(), policy="fixed", **told) == most
+
+
+async def peak(questions: int, *args: Any, **settings: Any) -> int:
+    """The most programs that were in flight; all have ended, and each question has its result."""
     open_programs: set[str] = set()
-    peak = 0
+    most = 0
 
     def watch(event: JSON) -> None:
-        nonlocal peak
+        nonlocal most
         if event["event"] == "program":
             open_programs.add(event["program"])
         if event["event"] == "result":
             open_programs.remove(event["program"])
-        peak = max(peak, len(open_programs))
+        most = max(most, len(open_programs))
 
-    lengths = itertools.cycle([400, 20, 200, 20])
-    engine = FakeEngine(lambda prompt, request: reply("1", next(lengths)))
-    runner = Runner(engine=engine, programs=programs, on_event=watch, branches=1, policy="fixed")
-
-    results = await run_all(runner, ask(*"abcdefg"))
-
-    assert (peak, open_programs) == (most, set())
-    assert sorted(result.question for result in results) == list("abcdefg")
+    names = [f"q{i}" for i in range(questions)]
+    results = await run_all(Runner(*args, on_event=watch, **settings), ask(*names))
+    assert not open_programs
+    assert sorted(result.question for result in results) == sorted(names)
+    return most
 
 
 async def test_questions_are_taken_only_as_there_is_room():

@@ -112,8 +112,13 @@ SET = Annotated[
     ),
 ]
 PROGRAMS = Annotated[
-    int,
-    typer.Option(help="Programs in flight at a time; what does not fit the engine waits.", min=1),
+    int | None,
+    typer.Option(
+        help="Programs in flight at a time; what does not fit the engine waits. By default as many as "
+        "fill it, and half as many again.",
+        min=1,
+        show_default=False,
+    ),
 ]
 SCHEDULER = Annotated[
     str,

@@ -38,7 +38,7 @@ def run(
     record: Annotated[
         bool, typer.Option(help="Write every branch, probe and decision beside the output.")
     ] = True,
-    programs: o.PROGRAMS = 16,
+    programs: o.PROGRAMS = None,
     scheduler: o.SCHEDULER = "sjf",
     total_tokens: Annotated[
         int | None, typer.Option(help="Most tokens that all programs together may generate.")

@@ -100,7 +100,12 @@ class Scheduled:
 
     def _first(self) -> int:
         """Requests to begin with; an engine that knows its seats has the attribute once it is open."""
-        return self._admission.first(getattr(self.engine, "seats", 0))
+        return self._admission.first(self.seats)
+
+    @property
+    def seats(self) -> int:
+        """Requests that fit the engine's batch; 0 if it does not say."""
+        return int(getattr(self.engine, "seats", 0))
 
     @property
     def counts(self) -> Counts:
