@@ -36,7 +36,7 @@ from dynasor_graph.engine import Engine
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.engine.vllm import VllmEngine
 from dynasor_graph.replay import ReplayEngine
-from dynasor_graph.simulation import read_speed
+from dynasor_graph.simulation import Speed, read_speed
 
 BASELINE = "even + vLLM"
 
@@ -107,7 +107,7 @@ async def _simulated(
     args: argparse.Namespace, systems: Mapping[str, System]
 ) -> list[dict[str, Any]]:
     """A row for each system and rate, on the simulated engine."""
-    speed = read_speed(args.speed)
+    speed = _speed(args)
 
     def make(programs: Sequence[Program]) -> Engine:
         return ReplayEngine([program.row for program in programs], machine=speed)
@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument(
         "--speed", default="h200-7b", help="a preset, or a file of benchmarks.speed"
     )
+    parser.add_argument("--slower", type=float, default=1.0, help="its steps take so much longer")
     parser.add_argument(
         "--arrivals", default="poisson", help="poisson, bursty, or a file of seconds"
     )
@@ -227,7 +228,7 @@ def main() -> None:
         show(f"{where}, {args.arrivals}", table, json_out=args.json_out)
         return
     systems = {BASELINE: known[BASELINE], **systems}
-    speed = read_speed(args.speed)
+    speed = _speed(args)
     setting = Setting(speed, args.arrivals, args.slack, args.horizon, args.seed)
     plots: dict[str, dict[str, list[Cell]]] = {}
     with ProcessPoolExecutor(args.jobs) as pool:
