@@ -103,6 +103,13 @@ async def _on_engine(
         return await _at_rates(args, systems, make, asks=not args.recorded)
 
 
+def _speed(args: argparse.Namespace) -> Speed:
+    """The simulated engine's speed, on a host whose steps take longer if told so."""
+    speed = read_speed(args.speed)
+    slower = {name: args.slower * getattr(speed, name) for name in ("fixed", "per_sequence")}
+    return speed.model_copy(update=slower)
+
+
 async def _simulated(
     args: argparse.Namespace, systems: Mapping[str, System]
 ) -> list[dict[str, Any]]:
