@@ -39,7 +39,9 @@ class ChainOfThought(Context):
     policy: str | dict[str, Any] = Field("probe-consistency", description="name or JSON")
     sampling: Sampling = Sampling(max_tokens=4096)
     thinking: bool = True
-    interval: int = Field(64, ge=1, description="tokens of thought between two probes")
+    interval: int = Field(
+        256, ge=1, description="tokens of thought between two probes; short thoughts want fewer"
+    )
     triggers: tuple[str, ...] = Field(
         (), description="words before which to probe, in place of the interval (DEER: Wait)"
     )
