@@ -40,7 +40,7 @@ class ChainOfThought(Context):
     sampling: Sampling = Sampling(max_tokens=4096)
     thinking: bool = True
     interval: int = Field(
-        256, ge=1, description="tokens of thought between two probes; short thoughts want fewer"
+        64, ge=1, description="tokens of thought between two probes; thousands of tokens want 256"
     )
     triggers: tuple[str, ...] = Field(
         (), description="words before which to probe, in place of the interval (DEER: Wait)"

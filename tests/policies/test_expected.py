@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -11,6 +13,7 @@ from dynasor_graph.policies import (
     Decision,
     DeepConf,
     Progress,
+    Value,
     expected_remaining,
     in_short,
     read_policy,
@@ -42,7 +45,9 @@ def expected(policy: str, votes: tuple[int, ...], empty: int = 0, cap: int = 20)
         pytest.param("certaindex", (2,), 0, 3, id="the paper's detection knob"),
         pytest.param("certaindex", (4, 1), 0, 15, id="not settled there: the cap"),
         pytest.param("even:at=6", (2,), 0, 4, id="a policy that knows its end"),
-        pytest.param("esc", (2,), 0, 18, id="a policy that looks at more than votes: its width"),
+        pytest.param(
+            "esc", (2,), 0, 18, id="votes alone, and a policy that looks at more: its width"
+        ),
     ],
 )
 def test_steps_that_are_still_expected(
@@ -129,3 +134,52 @@ def test_what_the_other_policy_says_of_branches_is_passed_on() -> None:
     progress = Progress(knob=2, cap=4, votes=(2,), groups=(3.0, 5.0), order=(0, 0))
     assert AsNeeded(policy=inner).bar(progress) == inner.bar(progress) is not None
     assert AsNeeded(policy=inner).reads() == inner.reads()
+
+
+# Policies that look at more than votes -----------------------------------------------------------
+
+
+def value(kinds: tuple[str, ...], bias: float, weights: tuple[float, ...], edge: float) -> Value:
+    """Stops as soon as its model's probability is above `edge`."""
+    row = (1.0, 0.0)
+    return Value(
+        price=0.5, kinds=kinds, bias=bias, weights=weights, edges=(edge,), worth=(row,) * 40
+    )
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 1, 2]), min_size=1, max_size=20))
+def test_a_model_that_reads_votes_as_beta_does_expects_as_much(order: list[int]) -> None:
+    votes = tuple(sorted(Counter(order).values(), reverse=True))
+    progress = Progress(knob=len(order), cap=40, votes=votes, order=tuple(order))
+    mine, beta = value(("votes",), 0.0, (1.0, 0, 0, 0, 0, 0), 0.9), Beta(confidence=0.9)
+    assert expected_remaining(mine, progress, mine.decide(progress)) == expected_remaining(
+        beta, progress, beta.decide(progress)
+    )
+
+
+@pytest.mark.parametrize(
+    ("order", "logprobs", "steps"),
+    [
+        # Three more at -0.1 bring the mean from -1.05 above -0.5; every second branch is such.
+        pytest.param((0, 1), (-0.1, -2.0), 6, id="as sure as the leader's are"),
+        pytest.param((0, 1), (-0.1, None), 2, id="one that was not measured counts as sure"),
+        pytest.param((0,), (-2.0,), 19, id="never sure enough: the cap"),
+        pytest.param((None,), (-0.1,), 4, id="no leader to be like: four"),
+        pytest.param((), (), 4, id="nothing is known: four"),
+    ],
+)
+def test_branches_to_come_are_like_the_leaders(
+    order: tuple[int | None, ...], logprobs: tuple[float | None, ...], steps: float
+) -> None:
+    rule = value(("logprobs",), 5.0, (0.0, 0.0, 10.0), 0.5)
+    votes = tuple(Counter(n for n in order if n is not None).values())
+    progress = Progress(
+        knob=len(order),
+        cap=20,
+        votes=votes,
+        empty=order.count(None),
+        order=order,
+        logprobs=logprobs,
+    )
+    decision = Decision(verdict="continue", width=20, rule="value")
+    assert expected_remaining(rule, progress, decision) == pytest.approx(steps)
