@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -19,6 +18,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, SerializeAsAny
 
 from dynasor_graph.policies.base import Decision, Progress, Rule
+from dynasor_graph.policies.value import leader_of
 
 __all__ = ["AsNeeded", "expected_remaining"]
 
@@ -104,8 +104,7 @@ def _stops(rule: Rule, progress: Progress) -> bool:
 
 def _agreeing(progress: Progress, more: int) -> Progress:
     """As after so many more branches that are like those of the leader in the mean."""
-    counts = Counter(number for number in progress.order if number is not None)
-    leader = max(counts, key=counts.__getitem__)  # of equals the earlier seen
+    leader = leader_of(progress, "majority").answer
     mine = [i for i, number in enumerate(progress.order) if number == leader]
 
     def longer(column: tuple[Any, ...]) -> tuple[Any, ...]:
