@@ -267,15 +267,21 @@ class Runner:
     async def _all(
         self, context: Context, waiting: Iterator[Question], most: int
     ) -> AsyncGenerator[Result, None]:
+        loop = asyncio.get_running_loop()
         running: list[asyncio.Task[Result]] = []  # in the order in which they began
+        ended = asyncio.Event()  # `asyncio.wait` would call each of them for each that ends
         try:
             while True:
                 for question in itertools.islice(waiting, most - len(running)):
-                    work = self._paced(context, question)
-                    running.append(asyncio.get_running_loop().create_task(work))
+                    task = loop.create_task(self._paced(context, question))
+                    running.append(task)
+                    task.add_done_callback(lambda _: ended.set())
+                    # One in each turn of the loop: the first is at work while the others begin.
+                    await asyncio.sleep(0)
                 if not running:
                     return
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                await ended.wait()
+                ended.clear()
                 done = [task for task in running if task.done()]
                 # Of those that ended together, results before failures: none may be lost.
                 for task in sorted(done, key=_failed):
