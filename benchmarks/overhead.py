@@ -9,7 +9,8 @@ least 0.97). With --dummy the folder is one of `benchmarks.shape`, and every bra
 with --sleeping nothing is computed, and a step takes as long as a GPU's: what Python costs, anywhere.
 "ms_of_cpu" is what this process, vLLM's front end in it, takes for a branch.
 --ahead 1 1.5 are two ways to run them: as many programs as fill the places, and half as many again,
-whose requests wait in the scheduler.
+whose requests wait in the scheduler. --spread 0 0.5 are two kinds of branches: all of one length, so
+that all that run end in the same step, and from half to one and a half of it, as told beforehand.
 executor: the scripted engine, 1,000 branches in flight; CPU time of one branch through graph and
 executor, less what the scripted engine itself costs (bar: 1 ms).
 """
@@ -18,11 +19,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import statistics
 import sys
 import time
 from contextlib import aclosing
-from itertools import zip_longest
 from typing import Any
 
 import dynasor_graph as dg
@@ -45,18 +46,31 @@ def settings(window: int, tokens: int = 300, branches: int = BRANCHES) -> dict[s
     }
 
 
-class Recorded:
-    """An engine that passes everything through and keeps the requests."""
+class Told:
+    """An engine that passes everything through, keeps the requests, and says how long they are.
 
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.requests: list[dg.Request] = []
+    Attributes:
+        spread: Lengths are drawn, by the request's seed, from `tokens` less and more this share of it.
+        requests: All that came, until it is set to None.
+    """
+
+    def __init__(self, inner: Any, tokens: int) -> None:
+        self.inner, self.tokens = inner, tokens
+        self.spread = 0.0
+        self.requests: list[dg.Request] | None = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
+    def tell(self, request: dg.Request) -> None:
+        """Set its length."""
+        part = random.Random(request.seed).uniform(-self.spread, self.spread)
+        request.max_tokens = round(self.tokens * (1 + part))
+
     def stream(self, request: dg.Request) -> Any:
-        self.requests.append(request)
+        self.tell(request)
+        if self.requests is not None:
+            self.requests.append(request)
         return self.inner.stream(request)
 
 
@@ -75,9 +89,9 @@ async def through_graph(
 
 
 async def straight(
-    engine: VllmEngine, requests: list[list[dg.Request]], programs: int, window: int
+    engine: VllmEngine, requests: list[dg.Request], places: int
 ) -> tuple[int, float]:
-    """The same requests straight to AsyncLLM, in its own loop, in the same shape."""
+    """The same requests straight to AsyncLLM, in its own loop: the next one as soon as one ends."""
     from vllm.inputs import tokens_input
 
     from dynasor_graph.engine.vllm import _sampling_params
@@ -93,17 +107,11 @@ async def straight(
             async for output in engine._llm.generate(prompt, params, request_id=name):
                 tokens += len(output.outputs[0].token_ids)
 
-    async def program(own: list[dg.Request], places: asyncio.Semaphore) -> None:
-        async with places, asyncio.TaskGroup() as group:
-            slots = asyncio.Semaphore(window)
-            for request in own:
-                group.create_task(one(request, slots))
-
     async def everything() -> None:
-        places = asyncio.Semaphore(programs)
+        slots = asyncio.Semaphore(places)
         async with asyncio.TaskGroup() as group:
-            for own in requests:
-                group.create_task(program(own, places))
+            for request in requests:
+                group.create_task(one(request, slots))
 
     started = time.perf_counter()
     await engine._own.run(everything())
@@ -116,9 +124,11 @@ def opened(options: argparse.Namespace) -> VllmEngine:
     if options.sleeping:
         from benchmarks.sleeping import SleepingEngine
 
-        return SleepingEngine(options.model, max_num_seqs=most, hurry=options.hurry)
+        return SleepingEngine(
+            options.model, max_num_seqs=most, thread=options.thread, hurry=options.hurry
+        )
     arguments = ENGINE_ARGS if options.dummy else {}
-    return VllmEngine(options.model, max_num_seqs=most, **arguments)
+    return VllmEngine(options.model, max_num_seqs=most, thread=options.thread, **arguments)
 
 
 async def engine_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -127,16 +137,21 @@ async def engine_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     async with opened(options) as engine:
         if options.switch:
             sys.setswitchinterval(options.switch)
-        for in_flight, repeat in zip_longest(
-            options.in_flight, options.repeat, fillvalue=options.repeat[-1]
-        ):
+        for number, in_flight in enumerate(options.in_flight):
+            repeat, rounds = _of(options.repeat, number), _of(options.rounds, number)
             window = min(options.window, in_flight)
             programs = in_flight // window
-            count = max(options.questions, options.rounds * programs)
+            count = max(options.questions, rounds * programs)
             fixed = options.dummy or options.sleeping
-            how = settings(window, options.tokens, window if fixed else BRANCHES)
-            rows += await _pairs(engine, count, programs, how, options.ahead, repeat)
+            most = round(options.tokens * (1 + max(options.spread)))
+            how = settings(window, most, window if fixed else BRANCHES)
+            rows += await _pairs(engine, count, programs, how, options, repeat)
     return rows
+
+
+def _of(told: list[int], number: int) -> int:
+    """That of a number in flight, or the last that was told."""
+    return told[min(number, len(told) - 1)]
 
 
 async def _pairs(
@@ -144,50 +159,59 @@ async def _pairs(
     count: int,
     programs: int,
     how: dict[str, Any],
-    ahead: list[float],
+    options: argparse.Namespace,
     repeat: int,
 ) -> list[dict[str, Any]]:
-    window = how["budget"]["concurrency"]
     questions = demo_questions(count, seed=7)
-    recorded = Recorded(engine)
-    await through_graph(recorded, questions, programs, how, 1.0)  # warms up, and records
-    by_program: dict[str, list[dg.Request]] = {}
-    for request in recorded.requests:
-        by_program.setdefault(request.program, []).append(request)
-    requests = list(by_program.values())
-    ways: list[float | None] = [None, *ahead]  # None is straight
-    found: dict[float | None, list[tuple[int, float, float]]] = {way: [] for way in ways}
-    for _ in range(repeat):
-        for way in ways:
-            before = time.process_time()
-            if way is None:
-                tokens, seconds = await straight(engine, requests, programs, window)
-            else:
-                tokens, seconds = await through_graph(engine, questions, programs, how, way)
-            found[way].append((tokens, seconds, time.process_time() - before))
-    branches = repeat * len(recorded.requests)
+    told = Told(engine, options.tokens)
+    await through_graph(told, questions, programs, how, 1.0)  # warms up
+    requests, told.requests = told.requests or [], None
+    places = programs * how["budget"]["concurrency"]
     rows: list[dict[str, Any]] = []
-    for way, runs in found.items():
-        tokens, seconds, cpu = (sum(column) for column in zip(*runs, strict=True))
-        ratios = [
-            (straight_seconds / own) * (made / straight_made)
-            for (straight_made, straight_seconds, _), (made, own, _) in zip(
-                found[None], runs, strict=True
-            )
+    ways: list[float | None] = [None, *options.ahead]  # None is straight
+    for told.spread in options.spread:
+        for request in requests:
+            told.tell(request)
+        found: dict[float | None, list[tuple[int, float, float]]] = {way: [] for way in ways}
+        for _ in range(repeat):
+            for way in ways:
+                before = time.process_time()
+                if way is None:
+                    tokens, seconds = await straight(engine, requests, places)
+                else:
+                    tokens, seconds = await through_graph(told, questions, programs, how, way)
+                found[way].append((tokens, seconds, time.process_time() - before))
+                name = "straight" if way is None else f"graph, ahead {way:g}"
+                sys.stderr.write(
+                    f"{places} in flight, spread {told.spread:g}, {name}: {tokens:,} tokens, "
+                    f"{seconds:.3f} s, {tokens / seconds:,.0f}/s\n"
+                )
+        same = {"in_flight": places, "spread": told.spread}
+        branches = repeat * len(requests)
+        rows += [
+            {"side": "straight" if way is None else f"graph, ahead {way:g}", **same}
+            | _row(runs, found[None], branches)
+            for way, runs in found.items()
         ]
-        rows.append(
-            {
-                "side": "straight" if way is None else f"graph, ahead {way:g}",
-                "in_flight": programs * window,
-                "tokens": int(tokens),
-                "seconds": round(seconds, 2),
-                "tokens_per_s": round(tokens / seconds),
-                "ms_of_cpu": round(1e3 * cpu / branches, 3),
-                "ratio": round(statistics.median(ratios), 3),
-                "pairs": " ".join(f"{ratio:.3f}" for ratio in ratios),
-            }
-        )
     return rows
+
+
+def _row(
+    runs: list[tuple[int, float, float]], straight: list[tuple[int, float, float]], branches: int
+) -> dict[str, Any]:
+    tokens, seconds, cpu = (sum(column) for column in zip(*runs, strict=True))
+    ratios = [
+        (its / own) * (made / its_made)
+        for (its_made, its, _), (made, own, _) in zip(straight, runs, strict=True)
+    ]
+    return {
+        "tokens": int(tokens),
+        "seconds": round(seconds, 2),
+        "tokens_per_s": round(tokens / seconds),
+        "ms_of_cpu": round(1e3 * cpu / branches, 3),
+        "ratio": round(statistics.median(ratios), 3),
+        "pairs": " ".join(f"{ratio:.3f}" for ratio in ratios),
+    }
 
 
 async def executor_rows(in_flight: int, window: int) -> list[dict[str, Any]]:
@@ -246,9 +270,23 @@ def main() -> None:
         default=[1.0],
         help="programs begun, by those that fill the places",
     )
+    parser.add_argument(
+        "--spread",
+        type=float,
+        nargs="+",
+        default=[0.0],
+        help="lengths differ by this share of --tokens; 0: all end in the same step",
+    )
+    parser.add_argument("--thread", action="store_true", help="vLLM has a thread of its own")
     parser.add_argument("--switch", type=float, help="Python's switch interval, in seconds")
     parser.add_argument("--questions", type=int, default=32, help="at least")
-    parser.add_argument("--rounds", type=int, default=2, help="of programs, one after the other")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        nargs="+",
+        default=[2],
+        help="of programs, one after the other, for each number in flight",
+    )
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64])
     parser.add_argument("--window", type=int, default=4, help="of them, of one program")
     parser.add_argument("--tokens", type=int, default=300, help="most of a branch")

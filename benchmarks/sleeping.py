@@ -44,7 +44,7 @@ class Sleeping(UniProcExecutor):  # type: ignore[misc]
         cached = scheduler_output.scheduled_cached_reqs
         computed = dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
         for new in scheduler_output.scheduled_new_reqs:
-            self._prompts[new.req_id] = new.prompt_len
+            self._prompts[new.req_id] = len(new.prompt_token_ids)
             computed[new.req_id] = new.num_computed_tokens
         names = list(scheduler_output.num_scheduled_tokens)
         counts = scheduler_output.num_scheduled_tokens
@@ -80,10 +80,13 @@ class Sleeping(UniProcExecutor):  # type: ignore[misc]
 class SleepingEngine(VllmEngine):
     """An engine that sleeps; its model is loaded for its sizes alone."""
 
-    def __init__(self, model: str, *, max_num_seqs: int, hurry: float = 1.0) -> None:
+    def __init__(
+        self, model: str, *, max_num_seqs: int, thread: bool = True, hurry: float = 1.0
+    ) -> None:
         super().__init__(
             model,
             max_num_seqs=max_num_seqs,
+            thread=thread,
             fast_start=False,
             enforce_eager=True,
             enable_chunked_prefill=True,

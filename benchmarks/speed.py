@@ -128,18 +128,25 @@ def rows_of(speed: Speed, measured: Sequence[Measured]) -> list[dict[str, Any]]:
     ]
 
 
+async def measured_speed(
+    engine: Engine, given: JSON, *, most: int, repeat: int = 1
+) -> tuple[Speed, list[Measured]]:
+    """The speed of an open engine, and the batches that it is fitted to."""
+    limits = limits_of(engine, given)
+    whole = Speed(fixed=1.0, **limits)
+    most, batched = min(most, whole.max_num_seqs), whole.max_num_batched_tokens
+    await measure(engine, most=min(4, most), batched=batched, seed=0)  # warms up
+    measured = await measure(engine, most=most, batched=batched, repeat=repeat)
+    return fit_speed(measured, source=source_of(engine), **limits), measured
+
+
 async def _run(options: argparse.Namespace) -> tuple[Speed, list[Measured]]:
     given = {
         name: getattr(options, name)
         for name in ("max_num_seqs", "max_num_batched_tokens", "kv_tokens", "block")
     }
     async with open_engine(options.engine) as engine:
-        limits = limits_of(engine, given)
-        whole = Speed(fixed=1.0, **limits)
-        most, batched = min(options.most, whole.max_num_seqs), whole.max_num_batched_tokens
-        await measure(engine, most=min(4, most), batched=batched, seed=0)  # warms up
-        measured = await measure(engine, most=most, batched=batched, repeat=options.repeat)
-        return fit_speed(measured, source=source_of(engine), **limits), measured
+        return await measured_speed(engine, given, most=options.most, repeat=options.repeat)
 
 
 def main() -> None:

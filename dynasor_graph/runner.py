@@ -39,7 +39,7 @@ __all__ = ["Runner", "configure", "solve", "stream"]
 
 _PROGRAMS: Final = 16
 """In flight where the engine does not say what fits it."""
-_AHEAD: Final = 1.5
+_AHEAD: Final = 2.0
 """Programs in flight for each that the engine has room for (`benchmarks.overhead --ahead`)."""
 
 
@@ -209,9 +209,9 @@ class Runner:
     Args:
         algorithm: Name of an algorithm, or one of your own.
         engine: An open engine, or the name of a registered one.
-        programs: Most programs in flight; each has its own window of branches. None: as many as fill
-            the engine's batch, and half as many again, whose requests wait in the scheduler and take
-            places while other programs decide; 16 at least, and where the engine does not say what fits.
+        programs: Most programs in flight; each has its own window of branches. None: twice as many as
+            fill the engine's batch: the requests of half of them wait in the scheduler and take places
+            while other programs decide; 16 at least, and where the engine does not say what fits.
         scheduler: In which order the requests of all programs reach the engine: a name of
             `scheduler.ORDERS`, an `Order`, or None for none. An engine that is `Scheduled` keeps its
             own: give one to all runners that share it.

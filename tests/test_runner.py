@@ -231,13 +231,29 @@ async def test_so_many_programs_are_in_flight_and_no_more(programs: int, most: i
     assert await peak(7, engine=engine, programs=programs, branches=1, policy="fixed") == most
 
 
+async def test_the_first_program_is_at_work_while_the_others_begin():
+    begun = list[str]()
+    begun_by_then = list[int]()
+
+    def answer(prompt: str, request: Request) -> str:
+        begun_by_then.append(len(begun))
+        return reply("1", 40)
+
+    def count(event: JSON) -> None:
+        begun.extend([event["program"]] * (event["event"] == "program"))
+
+    runner = Runner(engine=FakeEngine(answer), programs=100, branches=1, on_event=count)
+    assert len(await run_all(runner, ask(*map(str, range(100))))) == 100
+    assert begun_by_then[0] < 50
+
+
 @pytest.mark.parametrize(
     ("algorithm", "settings", "seats", "most"),
     [
         pytest.param("self_consistency", {}, 0, 16, id="an-engine-that-does-not-say"),
-        pytest.param("self_consistency", {}, 128, 24, id="half-as-many-again-as-fill-it"),
-        pytest.param("self_consistency", {"branches": 1}, 20, 30, id="chains-are-one-wide"),
-        pytest.param("cot", {}, 20, 30, id="with-probes-too"),
+        pytest.param("self_consistency", {}, 128, 32, id="twice-as-many-as-fill-it"),
+        pytest.param("self_consistency", {"branches": 1}, 20, 40, id="chains-are-one-wide"),
+        pytest.param("cot", {}, 20, 40, id="with-probes-too"),
         pytest.param(
             "self_consistency", {"budget": Budget(concurrency=64)}, 64, 16, id="never-fewer"
         ),

@@ -14,7 +14,9 @@ are against plain vLLM.
 With `--rates` the systems are run at these rates, and no highest one is looked for; a system may have
 rates of its own: `--systems "even + vLLM@4/5,beta + sjf@11"`. With `--engine MODEL` the model itself
 answers, on vLLM in this process; with `--recorded` too, it computes as many tokens as were recorded,
-and the samples answer: a folder of `benchmarks.shape` will do.
+and the samples answer: a folder of `benchmarks.shape` will do. `--measured FILE` measures its
+steps, too: the same command without `--engine` and with `--speed FILE --base SECONDS` then simulates
+the same runs.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from benchmarks.online.systems import SYSTEMS, System, fitted
 from benchmarks.online.workload import Program, Workload, read_workload
 from benchmarks.output import show
 from benchmarks.shape import ENGINE_ARGS
+from benchmarks.speed import measured_speed
 from dynasor_graph.engine import Engine
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.engine.vllm import VllmEngine
@@ -93,14 +96,17 @@ async def _on_engine(
     options: dict[str, Any] = {"fast_start": args.fast_start or None}
     if args.recorded:
         options |= ENGINE_ARGS
-    async with VllmEngine(args.engine, max_num_seqs=args.seats, **options) as engine:
+    async with VllmEngine(args.engine, max_num_seqs=args.seats, thread=False, **options) as engine:
 
         def make(programs: Sequence[Program]) -> Engine:
             if not args.recorded:
                 return engine
             return ReplayEngine([program.row for program in programs], machine=engine)
 
-        return await _at_rates(args, systems, make, asks=not args.recorded)
+        table = await _at_rates(args, systems, make, asks=not args.recorded)
+        if args.measured:
+            (await measured_speed(engine, {}, most=args.seats))[0].write(args.measured)
+        return table
 
 
 def _speed(args: argparse.Namespace) -> Speed:
@@ -208,6 +214,12 @@ def main() -> None:
     parser.add_argument("--engine", help="a model for vLLM, at --rates, instead of simulated")
     parser.add_argument("--recorded", action="store_true", help="it computes, the samples answer")
     parser.add_argument("--seats", type=int, default=256, help="max_num_seqs, for --engine")
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        metavar="FILE",
+        help="measure the engine's speed afterwards: --speed FILE then simulates the same runs",
+    )
     parser.add_argument("--longest", type=int, default=512, help="most tokens, for --engine")
     parser.add_argument("--fast-start", action="store_true", help="of the CPU build")
     args = parser.parse_args()

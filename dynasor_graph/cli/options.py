@@ -114,8 +114,8 @@ SET = Annotated[
 PROGRAMS = Annotated[
     int | None,
     typer.Option(
-        help="Programs in flight at a time; what does not fit the engine waits. By default as many as "
-        "fill it, and half as many again.",
+        help="Programs in flight at a time; what does not fit the engine waits. By default twice as "
+        "many as fill it.",
         min=1,
         show_default=False,
     ),
@@ -277,6 +277,8 @@ def engine_of(
         if not equals:
             raise ConfigError(f"--engine-arg takes key=value, got {pair!r}")
         _put(given, [name.strip().replace("-", "_")], value)
+    if kind == "vllm":
+        given.setdefault("thread", False)  # a command has one loop, and lives as long as it
     if judged and kind == "vllm" and Path("/dev/nvidiactl").exists():
         given.setdefault("gpu_memory_utilization", BESIDE_REWARD)
     key = os.environ.get("DYNASOR_API_KEY")
@@ -307,7 +309,8 @@ def reward_of(spec: str, engine: Engine) -> Reward:
 
     if engine.model == "fake":
         return FunctionReward(lambda partial: 0.5, name="fake")
-    return open_reward(spec)
+    server = spec.startswith(("http://", "https://"))
+    return open_reward(spec) if server else open_reward(spec, thread=False)
 
 
 def questions_of(source: Path) -> tuple[list[Question], list[str]]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from dynasor_graph.engine.calls import Calls
 
-__all__ = ["OwnLoop", "Spawned"]
+__all__ = ["OwnLoop", "SameLoop", "Spawned"]
 
 _T = TypeVar("_T")
 
@@ -55,6 +55,11 @@ class OwnLoop:
         self._calls = Calls(self._loop)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @property
+    def here(self) -> bool:
+        """Whether the caller runs on it."""
+        return asyncio.get_running_loop() is self._loop
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
@@ -80,7 +85,7 @@ class OwnLoop:
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run on this loop, wait on the caller's; cancelling the one cancels the other."""
-        return await asyncio.wrap_future(self.submit(work))
+        return await (work if self.here else asyncio.wrap_future(self.submit(work)))
 
     async def stop(self) -> None:
         """Cancel what still runs, and end the thread if it was started."""
@@ -89,6 +94,20 @@ class OwnLoop:
             self._loop.call_soon_threadsafe(self._loop.stop)
             await asyncio.to_thread(self._thread.join)
         self._loop.close()
+
+
+class SameLoop(OwnLoop):
+    """The loop that runs now, in the place of one on a thread: nobody takes turns with it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._calls = Calls(self._loop)
+
+    def start(self) -> None:
+        """It runs."""
+
+    async def stop(self) -> None:
+        """It goes on: others use it, too."""
 
 
 async def _cancel_all() -> None:

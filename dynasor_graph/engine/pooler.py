@@ -15,6 +15,7 @@ from dynasor_graph.types import Message
 
 __all__ = ["Pooled", "VllmPooler"]
 
+_CLOSED = "the reward model was closed while it was judging"
 _MEMORY = 0.15
 """Share of the GPU's memory: a generator beside it takes most of the rest."""
 
@@ -42,6 +43,7 @@ class VllmPooler(VllmHost):
         model: A folder with a model, the name of a bundled one ("abacus-7m-reward"), or a hub name.
         step_tag: Text of the one token that ends a step, such as "<extra_0>" for Qwen's models.
         max_num_seqs: Most texts in the running batch.
+        thread: As for `VllmEngine`.
         fast_start: As for `VllmEngine`.
         verbose: As for `VllmEngine`.
         engine_args: Anything else that vLLM's `AsyncEngineArgs` takes. On a GPU
@@ -58,12 +60,13 @@ class VllmPooler(VllmHost):
         *,
         step_tag: str | None = None,
         max_num_seqs: int = 256,
+        thread: bool = True,
         fast_start: bool | None = None,
         verbose: bool = False,
         **engine_args: Any,
     ) -> None:
         arguments = {"max_num_seqs": max_num_seqs, **engine_args}
-        super().__init__(model, arguments, fast_start=fast_start, verbose=verbose)
+        super().__init__(model, arguments, thread=thread, fast_start=fast_start, verbose=verbose)
         self.step_tag = step_tag
         self.labels = 0  # known once it is open
         self._task = "classify" if step_tag is None else "token_classify"
@@ -124,7 +127,7 @@ class VllmPooler(VllmHost):
             task = asyncio.current_task()
             if self.context or (task is not None and task.cancelling()):
                 raise
-            raise EngineDied("the reward model was closed while it was judging") from None
+            raise EngineDied(_CLOSED) from None
 
     async def _pool(self, token_ids: list[int]) -> Pooled:
         from vllm import PoolingParams
@@ -140,6 +143,8 @@ class VllmPooler(VllmHost):
         except EngineDeadError as error:
             raise EngineDied(f"vLLM died: {error}") from error
         except Exception as error:
+            if not self.context:
+                raise EngineDied(_CLOSED) from error
             raise EngineError(f"vLLM refused to judge: {error.__cause__ or error}") from error
         rows = data if self.step_tag is not None else [data]
         return Pooled(rows, len(token_ids) - (output.num_cached_tokens or 0))

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from dynasor_graph.abacus import BUNDLED
-from dynasor_graph.engine.own_loop import OwnLoop
+from dynasor_graph.engine.own_loop import OwnLoop, SameLoop
 from dynasor_graph.engine.template import apply_template
 from dynasor_graph.errors import (
     DynasorError,
+    EngineDied,
     EngineStartError,
     NotInstalled,
     UnknownName,
@@ -68,6 +69,7 @@ class VllmHost:
     Args:
         model: A folder with a model, the name of a bundled one, or a hub name.
         arguments: For vLLM's `AsyncEngineArgs`; they win over the subclass's.
+        thread: Whether it has a thread of its own, or lives on the loop that opens it.
         fast_start: CPU only: no torch.compile, one process less, forked: 12 s instead of 40 to
             60. By default for models below 1 GiB.
         verbose: Show what vLLM and torch print.
@@ -82,6 +84,7 @@ class VllmHost:
         model: str | Path,
         arguments: Mapping[str, Any],
         *,
+        thread: bool,
         fast_start: bool | None,
         verbose: bool,
     ) -> None:
@@ -91,11 +94,11 @@ class VllmHost:
         self._path = _find(str(model))
         self.model = Path(model).name
         self.context = 0  # known once it is open
-        self._args = dict(arguments)
+        self._args, self._thread = dict(arguments), thread
         self._fast_start, self._verbose = fast_start, verbose
 
     async def __aenter__(self) -> Self:
-        self._own = OwnLoop("vllm")
+        self._own = OwnLoop("vllm") if self._thread else SameLoop()
         try:
             await asyncio.to_thread(self._start)
         except Exception as error:
@@ -194,6 +197,7 @@ class VllmHost:
         return fast
 
     async def _shut_down(self) -> None:
+        self._llm.output_processor.propagate_error(EngineDied(f"{self.model!r} was closed"))
         self._llm.shutdown()
 
     # Text --------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
+from dynasor_graph.cli.options import engine_of
 from dynasor_graph.cli.output import opened
 from dynasor_graph.engine import FakeEngine
 from dynasor_graph.errors import EngineDied, RewardError
@@ -85,3 +86,14 @@ async def test_an_engine_that_dies_by_itself_is_a_failure():
     with pytest.raises(EngineDied, match="out of memory"):
         async with opened(Shop(), None):
             raise EngineDied("out of memory")
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    ("arguments", "thread"), [([], False), (["thread=true"], True)], ids=["by default", "told"]
+)
+def test_vllm_lives_on_the_loop_of_the_command_unless_told(
+    arguments: list[str], thread: bool
+) -> None:
+    engine: Any = engine_of(None, "abacus-7m", None, arguments)
+    assert engine._thread is thread

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -18,11 +20,30 @@ REASONING = "".join(f"Step {i}: {i} and {i} make {2 * i}.\n" for i in range(1, 1
 COUNTING = "1 2 3 4 5 6 7 8"
 """A text that abacus-7m, always taking the likeliest token, goes on with for ever."""
 
+ON_ITS_LOOP = "vllm on its loop"
+
 real_only = pytest.mark.parametrize(
     "engine",
-    [pytest.param(name, marks=pytest.mark.vllm) for name in ("vllm", "openai")],
+    [pytest.param(name, marks=pytest.mark.vllm) for name in ("vllm", ON_ITS_LOOP, "openai")],
     indirect=True,
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test of "vllm on its loop" on the loop on which the engine lives.
+
+    There it is asked without a thread between, as an engine that has none always is.
+    """
+    if getattr(pyfuncitem, "callspec", None) is None:
+        return None
+    if pyfuncitem.callspec.params.get("engine") != ON_ITS_LOOP:
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    given = {name: pyfuncitem.funcargs[name] for name in names}
+    engine: Any = given["engine"]
+    engine._own.submit(pyfuncitem.obj(**given)).result(60)
+    return True
 
 
 def go_on(prompt: str, request: Request) -> str:
@@ -37,7 +58,7 @@ def go_on(prompt: str, request: Request) -> str:
     params=[
         "fake",
         "scheduled",
-        *(pytest.param(name, marks=pytest.mark.vllm) for name in ("vllm", "openai")),
+        *(pytest.param(name, marks=pytest.mark.vllm) for name in ("vllm", ON_ITS_LOOP, "openai")),
     ]
 )
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
@@ -49,7 +70,7 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
         case "scheduled":
             async with Scheduled(FakeEngine(go_on, speed=4)) as scheduled:
                 yield scheduled
-        case "vllm":
+        case "vllm" | "vllm on its loop":
             yield request.getfixturevalue("vllm_engine")
         case "openai":
             async with OpenAIEngine(request.getfixturevalue("vllm_server")) as client:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -240,7 +241,7 @@ async def test_counts_are_those_of_the_engine(
 
 async def test_a_prompt_seen_before_comes_out_of_the_cache(engine: Engine) -> None:
     # No other test has this beginning, so its first run finds nothing.
-    text = f"{engine.model} {id(engine)} cache " + "The cat has seven apples and six pears. " * 12
+    text = f"{engine.model} {uuid4()} cache " + "The cat has seven apples and six pears. " * 12
     tokens = (await engine.encode(text))[: 4 * engine.block + 3]
     before = await idle(engine)
     first = await complete(engine, greedy(tokens, 4))

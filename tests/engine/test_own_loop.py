@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 
-from dynasor_graph.engine.own_loop import OwnLoop
+from dynasor_graph.engine.own_loop import OwnLoop, SameLoop
 
 pytestmark = pytest.mark.anyio
 
@@ -61,3 +62,39 @@ async def test_a_stopped_loop_takes_no_work() -> None:
     await loop.stop()
     with pytest.raises(RuntimeError, match="stopped"):
         loop.spawn(asyncio.sleep(0), lambda: None)
+
+
+async def test_the_same_loop_runs_work_where_its_caller_runs() -> None:
+    own, ran = SameLoop(), asyncio.Event()
+
+    async def work() -> str:
+        ran.set()
+        return threading.current_thread().name
+
+    own.start()
+    assert own.here
+    assert await own.run(work()) == threading.current_thread().name
+    ran.clear()
+    own.spawn(_quietly(work()), lambda: pytest.fail("nobody cancelled it"))
+    await ran.wait()
+    await own.stop()
+    assert asyncio.get_running_loop().is_running()
+
+
+async def test_another_thread_may_send_work_to_the_same_loop() -> None:
+    own, here = SameLoop(), threading.current_thread().name
+
+    async def name() -> str:
+        return threading.current_thread().name
+
+    def elsewhere() -> tuple[bool, str]:
+        async def ask() -> tuple[bool, str]:
+            return own.here, await own.run(name())
+
+        return asyncio.run(ask())
+
+    assert await asyncio.to_thread(elsewhere) == (False, here)
+
+
+async def _quietly(work: Coroutine[Any, Any, object]) -> None:
+    await work

@@ -141,14 +141,18 @@ def test_it_starts_runs_and_ends_in_silence() -> None:
 # Running -------------------------------------------------------------------------------------
 
 
+either_way = pytest.mark.parametrize("thread", [True, False], ids=["own thread", "same loop"])
+
+
+@either_way
 async def test_with_one_slot_the_lowest_priority_number_goes_first_and_closing_ends_the_rest(
-    vllm_engine: VllmEngine, tmp_path: Path
+    vllm_engine: VllmEngine, tmp_path: Path, thread: bool
 ) -> None:
     """One engine for three things that take one of their own: starting it is what is slow."""
     shutil.copytree(model_path(), tmp_path, dirs_exist_ok=True)
     (tmp_path / "chat_template.jinja").unlink()
     order: list[int] = []
-    async with VllmEngine(tmp_path, max_num_seqs=1, dtype=DTYPE) as single:
+    async with VllmEngine(tmp_path, max_num_seqs=1, thread=thread, dtype=DTYPE) as single:
 
         async def read(priority: int) -> None:
             await complete(single, await endless(single, 40, priority=priority))
@@ -177,11 +181,12 @@ async def test_with_one_slot_the_lowest_priority_number_goes_first_and_closing_e
         await complete(single, Request(tokens=(5,), max_tokens=1))
 
 
+@either_way
 async def test_requests_of_a_killed_engine_process_raise_engine_died(
-    vllm_engine: VllmEngine,
+    vllm_engine: VllmEngine, thread: bool
 ) -> None:
     before = set(multiprocessing.active_children())
-    async with VllmEngine("abacus-7m", max_num_seqs=2, dtype=DTYPE) as engine:
+    async with VllmEngine("abacus-7m", max_num_seqs=2, thread=thread, dtype=DTYPE) as engine:
         (process,) = set(multiprocessing.active_children()) - before
         requests = [await endless(engine, 900, chunk=chunk) for chunk in (0, 4, 4, 0)]
         running = [asyncio.ensure_future(complete(engine, request)) for request in requests]

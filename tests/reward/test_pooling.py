@@ -280,7 +280,7 @@ def make_step_model(folder: Path) -> Any:
 async def test_a_model_that_judges_steps_gives_one_score_a_step(tmp_path: Path) -> None:
     require_vllm()
     chances = make_step_model(tmp_path)
-    pooler = VllmPooler(tmp_path, step_tag=TAG, dtype=DTYPE, max_num_seqs=8)
+    pooler = VllmPooler(tmp_path, step_tag=TAG, thread=False, dtype=DTYPE, max_num_seqs=8)
     expected: list[list[float]] = []
     found: dict[str, list[float]] = {}
     lines = [one.right for one in solved(3)]
