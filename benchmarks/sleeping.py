@@ -24,8 +24,9 @@ from dynasor_graph.engine.vllm import VllmEngine
 
 __all__ = ["Sleeping", "SleepingEngine"]
 
-FIXED, PER_SEQUENCE, PER_PROMPT_TOKEN = 4.2e-3, 2.2e-5, 2e-5
-"""Seconds of a step: at all, and for each sequence and each prompt token in it."""
+FIXED, PER_SEQUENCE, PER_PROMPT_TOKEN, MIXED = 4.2e-3, 1.7e-5, 2e-5, 8e-6
+"""Seconds of a step: at all, for each sequence and each prompt token in it, and for each sequence beside
+which a prompt is computed: such a step is no whole CUDA graph."""
 TOKEN = 1000
 
 
@@ -55,7 +56,9 @@ class Sleeping(UniProcExecutor):  # type: ignore[misc]
         for name in scheduler_output.finished_req_ids:
             self._prompts.pop(name, None)
         prompt = scheduler_output.total_num_scheduled_tokens - sum(map(len, made))
-        seconds = FIXED + PER_SEQUENCE * len(names) + PER_PROMPT_TOKEN * max(0, prompt)
+        seconds = FIXED + PER_SEQUENCE * len(names)
+        if prompt > 0:
+            seconds += PER_PROMPT_TOKEN * prompt + MIXED * len(names)
         seconds = seconds / self._hurry if names else 0.0
         index = {name: number for number, name in enumerate(names)}
         output = ModelRunnerOutput(req_ids=names, req_id_to_index=index, sampled_token_ids=made)
@@ -91,6 +94,7 @@ class SleepingEngine(VllmEngine):
             enforce_eager=True,
             enable_chunked_prefill=True,
             dtype="float32",
+            block_size=16,  # as on a GPU: branches of a program share most of their prompt
             gpu_memory_utilization=0.3,  # of the machine's memory: by default nearly all of it
             distributed_executor_backend=Sleeping,
             additional_config={"hurry": hurry},

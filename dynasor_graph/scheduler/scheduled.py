@@ -171,11 +171,6 @@ class Scheduled:
                             break
                         yield delta
                 self._leave(turn, generated, last)  # a reader may keep the stream open after it
-                if self._giving is not None:
-                    # Who takes the place asks the engine before anything is made of this answer:
-                    # it runs once all that is ready now has, and so on the second turn from here.
-                    await asyncio.sleep(0)
-                    await asyncio.sleep(0)
             last.queued = self._queued(turn)
             yield last
         except EngineDied as error:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import statistics
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
@@ -15,7 +15,7 @@ from dynasor_graph.engine import FakeEngine, complete
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError, Overloaded, PromptTooLong
 from dynasor_graph.scheduler import Admission, Order, Scheduled, order_named
-from dynasor_graph.types import Completion, Delta, Request
+from dynasor_graph.types import Completion, Request
 from tests.scheduler.batch import BatchEngine
 
 
@@ -593,40 +593,3 @@ def test_a_place_can_be_kept_for_the_next_branch_of_its_program(linger: float, s
         return [request.program for request in batch.served]
 
     assert run_virtual(main()) == served
-
-
-class Listed(FakeEngine):
-    """Notes who asks, when it does."""
-
-    def __init__(self, order: list[str]) -> None:
-        super().__init__(["4"])
-        self.order = order
-
-    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        self.order.append(f"{request.program} asks")
-        async with aclosing(super().stream(request)) as deltas:
-            async for delta in deltas:
-                yield delta
-
-
-@pytest.mark.anyio
-async def test_who_takes_a_place_asks_before_anything_is_made_of_the_last_answer():
-    order: list[str] = []
-    engine = Scheduled(Listed(order), limit=1)
-
-    async def one(program: str) -> None:
-        await complete(engine, ask(program))
-        order.append(f"{program} is answered")
-
-    async with asyncio.TaskGroup() as group:
-        for program in ("one", "two", "three"):
-            group.create_task(one(program))
-
-    assert order == [
-        "one asks",
-        "two asks",
-        "one is answered",
-        "three asks",
-        "two is answered",
-        "three is answered",
-    ]
