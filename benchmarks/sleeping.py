@@ -94,7 +94,7 @@ class SleepingEngine(VllmEngine):
             enforce_eager=True,
             enable_chunked_prefill=True,
             dtype="float32",
-            block_size=16,  # as on a GPU: branches of a program share most of their prompt
+            block_size=32,  # the smallest here: branches share most of their prompt, as on a GPU
             gpu_memory_utilization=0.3,  # of the machine's memory: by default nearly all of it
             distributed_executor_backend=Sleeping,
             additional_config={"hurry": hurry},
