@@ -29,6 +29,7 @@ from typing import Any
 import dynasor_graph as dg
 from benchmarks.output import show
 from benchmarks.shape import ENGINE_ARGS
+from benchmarks.steps import Record
 from dynasor_graph.demo import demo_questions
 from dynasor_graph.engine.vllm import VllmEngine
 from dynasor_graph.scheduler import Scheduled
@@ -137,6 +138,7 @@ async def engine_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     async with opened(options) as engine:
         if options.switch:
             sys.setswitchinterval(options.switch)
+        record = Record(engine) if options.steps else None
         for number, in_flight in enumerate(options.in_flight):
             repeat, rounds = _of(options.repeat, number), _of(options.rounds, number)
             window = min(options.window, in_flight)
@@ -145,7 +147,7 @@ async def engine_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             fixed = options.dummy or options.sleeping
             most = round(options.tokens * (1 + max(options.spread)))
             how = settings(window, most, window if fixed else BRANCHES)
-            rows += await _pairs(engine, count, programs, how, options, repeat)
+            rows += await _pairs(engine, count, programs, how, options, repeat, record)
     return rows
 
 
@@ -161,6 +163,7 @@ async def _pairs(
     how: dict[str, Any],
     options: argparse.Namespace,
     repeat: int,
+    record: Record | None,
 ) -> list[dict[str, Any]]:
     questions = demo_questions(count, seed=7)
     told = Told(engine, options.tokens)
@@ -175,6 +178,8 @@ async def _pairs(
         found: dict[float | None, list[tuple[int, float, float]]] = {way: [] for way in ways}
         for _ in range(repeat):
             for way in ways:
+                if record is not None:
+                    record.start()
                 before = time.process_time()
                 if way is None:
                     tokens, seconds = await straight(engine, requests, places)
@@ -184,7 +189,7 @@ async def _pairs(
                 name = "straight" if way is None else f"graph, ahead {way:g}"
                 sys.stderr.write(
                     f"{places} in flight, spread {told.spread:g}, {name}: {tokens:,} tokens, "
-                    f"{seconds:.3f} s, {tokens / seconds:,.0f}/s\n"
+                    f"{seconds:.3f} s, {tokens / seconds:,.0f}/s{f'; {record}' if record else ''}\n"
                 )
         same = {"in_flight": places, "spread": told.spread}
         branches = repeat * len(requests)
@@ -278,6 +283,7 @@ def main() -> None:
         help="lengths differ by this share of --tokens; 0: all end in the same step",
     )
     parser.add_argument("--thread", action="store_true", help="vLLM has a thread of its own")
+    parser.add_argument("--steps", action="store_true", help="tell how full the engine was")
     parser.add_argument("--switch", type=float, help="Python's switch interval, in seconds")
     parser.add_argument("--questions", type=int, default=32, help="at least")
     parser.add_argument(

@@ -305,12 +305,12 @@ def reward_of(spec: str, engine: Engine) -> Reward:
     Raises:
         ConfigError: There is no such model.
     """
+    from dynasor_graph.engine.names import is_url
     from dynasor_graph.reward import FunctionReward, open_reward
 
     if engine.model == "fake":
         return FunctionReward(lambda partial: 0.5, name="fake")
-    server = spec.startswith(("http://", "https://"))
-    return open_reward(spec) if server else open_reward(spec, thread=False)
+    return open_reward(spec, **({} if is_url(spec) else {"thread": False}))
 
 
 def questions_of(source: Path) -> tuple[list[Question], list[str]]:

@@ -15,7 +15,16 @@ from dynasor_graph.engine.fake import FakeEngine
 from dynasor_graph.engine.registry import Registry
 from dynasor_graph.errors import ConfigError, UnknownName
 
-__all__ = ["DEFAULT", "KINDS", "engine_named", "forget", "make_engine", "open_engine", "register"]
+__all__ = [
+    "DEFAULT",
+    "KINDS",
+    "engine_named",
+    "forget",
+    "is_url",
+    "make_engine",
+    "open_engine",
+    "register",
+]
 
 DEFAULT = "default"
 """The name that a graph asks for if its context names none."""
@@ -37,9 +46,14 @@ def open_engine(spec: str = "abacus-7m", **options: Any) -> Engine:
     Raises:
         ConfigError: An option does not exist or is out of range.
     """
-    if spec.startswith(("http://", "https://")):
+    if is_url(spec):
         return make_engine("openai", url=spec, **options)
     return make_engine("fake" if spec == "fake" else "vllm", model=spec, **options)
+
+
+def is_url(spec: str) -> bool:
+    """Whether a text stands for a server, not for a model in this process."""
+    return spec.startswith(("http://", "https://"))
 
 
 def make_engine(

@@ -49,7 +49,7 @@ FAST_START = {
 _ENCODED = 1024
 """Texts whose token ids are kept."""
 _SWITCH = 5e-4
-"""Seconds for which Python lets a thread run while another waits. Two threads share this process, and
+"""Seconds for which Python lets a thread run while another waits. vLLM's and the programs' do, and
 whoever sends something gives the lock away: with Python's 5 ms it waits for the other that long,
 and new requests reach the engine once all programs have decided (`benchmarks.overhead --switch`)."""
 _LLAMA = re.compile('"LlamaFor(CausalLM|SequenceClassification)"')
@@ -168,7 +168,8 @@ class VllmHost:
         gc.collect()
         gc.freeze()
         atexit.register(gc.unfreeze)  # what is frozen is never freed, and libraries report it
-        sys.setswitchinterval(min(_SWITCH, sys.getswitchinterval()))
+        if self._thread:
+            sys.setswitchinterval(min(_SWITCH, sys.getswitchinterval()))
 
     def _set_environment(self) -> bool:
         """Set what vLLM and torch read at import; whether to start fast."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dynasor_graph.engine.names import is_url
 from dynasor_graph.engine.registry import Registry
 from dynasor_graph.errors import ConfigError
 from dynasor_graph.reward.base import Reward
@@ -33,7 +34,7 @@ def open_reward(spec: str = "abacus-7m-reward", **options: Any) -> Reward:
         ConfigError: An option does not exist or is out of range.
     """
     try:
-        if spec.startswith(("http://", "https://")):
+        if is_url(spec):
             from dynasor_graph.reward.remote import RemoteReward
 
             return RemoteReward(spec, **options)

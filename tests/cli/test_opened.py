@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pytest
 
-from dynasor_graph.cli.options import engine_of
+from dynasor_graph.cli.options import engine_of, reward_of
 from dynasor_graph.cli.output import opened
 from dynasor_graph.engine import FakeEngine
 from dynasor_graph.errors import EngineDied, RewardError
@@ -97,3 +97,11 @@ def test_vllm_lives_on_the_loop_of_the_command_unless_told(
 ) -> None:
     engine: Any = engine_of(None, "abacus-7m", None, arguments)
     assert engine._thread is thread
+
+
+@pytest.mark.vllm
+def test_a_reward_model_lives_there_too_and_a_server_is_not_told() -> None:
+    engine = FakeEngine(model="some")
+    reward: Any = reward_of("abacus-7m-reward", engine)
+    assert reward._pooler._thread is False
+    reward_of("http://127.0.0.1:1", engine)  # has no threads to be told of

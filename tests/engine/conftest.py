@@ -70,11 +70,11 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
         case "scheduled":
             async with Scheduled(FakeEngine(go_on, speed=4)) as scheduled:
                 yield scheduled
-        case "vllm" | "vllm on its loop":
-            yield request.getfixturevalue("vllm_engine")
         case "openai":
             async with OpenAIEngine(request.getfixturevalue("vllm_server")) as client:
                 yield client
+        case _:
+            yield request.getfixturevalue("vllm_engine")
 
 
 @pytest.fixture
