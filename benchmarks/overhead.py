@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import statistics
 import sys
 import time
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import dynasor_graph as dg
 from benchmarks.output import show
@@ -75,13 +76,29 @@ class Told:
         return self.inner.stream(request)
 
 
+class Way(NamedTuple):
+    """How programs are run.
+
+    Attributes:
+        ahead: Programs begun, by those that fill the places.
+        gather: Seconds for which the scheduler gathers free places; None: what the engine says.
+    """
+
+    ahead: float
+    gather: float | None
+
+    def __str__(self) -> str:
+        told = "" if self.gather is None else f", gather {1e3 * self.gather:g} ms"
+        return f"graph, ahead {self.ahead:g}{told}"
+
+
 async def through_graph(
-    engine: Any, questions: list[dg.Question], programs: int, how: dict[str, Any], ahead: float
+    engine: Any, questions: list[dg.Question], programs: int, how: dict[str, Any], way: Way
 ) -> tuple[int, float]:
     """Tokens and seconds of all questions through LangGraph, the executor and the scheduler."""
     places = programs * how["budget"]["concurrency"]
-    behind = Scheduled(engine, "sjf", limit=places)
-    runner = dg.Runner(engine=behind, programs=round(programs * ahead), **how)
+    behind = Scheduled(engine, "sjf", limit=places, gather=way.gather)
+    runner = dg.Runner(engine=behind, programs=round(programs * way.ahead), **how)
     started, tokens = time.perf_counter(), 0
     async with aclosing(runner.run(questions)) as results:
         async for result in results:
@@ -167,17 +184,17 @@ async def _pairs(
 ) -> list[dict[str, Any]]:
     questions = demo_questions(count, seed=7)
     told = Told(engine, options.tokens)
-    await through_graph(told, questions, programs, how, 1.0)  # warms up
+    await through_graph(told, questions, programs, how, Way(1.0, 0.0))  # warms up
     requests, told.requests = told.requests or [], None
     places = programs * how["budget"]["concurrency"]
     rows: list[dict[str, Any]] = []
-    ways: list[float | None] = [None, *options.ahead]  # None is straight
+    ways = [None, *itertools.starmap(Way, itertools.product(options.ahead, options.gather))]
     for told.spread in options.spread:
         for request in requests:
             told.tell(request)
-        found: dict[float | None, list[tuple[int, float, float]]] = {way: [] for way in ways}
-        for _ in range(repeat):
-            for way in ways:
+        found: dict[Way | None, list[tuple[int, float, float]]] = {way: [] for way in ways}
+        for turn in range(repeat):  # forth and back: a machine that gets slower does so for all
+            for way in reversed(ways) if turn % 2 else ways:
                 if record is not None:
                     record.start()
                 before = time.process_time()
@@ -186,16 +203,15 @@ async def _pairs(
                 else:
                     tokens, seconds = await through_graph(told, questions, programs, how, way)
                 found[way].append((tokens, seconds, time.process_time() - before))
-                name = "straight" if way is None else f"graph, ahead {way:g}"
+                about = f"a prompt {1e3 * engine.surcharge:.2f} ms; {record or ''}"
                 sys.stderr.write(
-                    f"{places} in flight, spread {told.spread:g}, {name}: {tokens:,} tokens, "
-                    f"{seconds:.3f} s, {tokens / seconds:,.0f}/s{f'; {record}' if record else ''}\n"
+                    f"{places} in flight, spread {told.spread:g}, {way or 'straight'}: "
+                    f"{tokens:,} tokens, {seconds:.3f} s, {tokens / seconds:,.0f}/s; {about}\n"
                 )
         same = {"in_flight": places, "spread": told.spread}
         branches = repeat * len(requests)
         rows += [
-            {"side": "straight" if way is None else f"graph, ahead {way:g}", **same}
-            | _row(runs, found[None], branches)
+            {"side": str(way or "straight"), **same} | _row(runs, found[None], branches)
             for way, runs in found.items()
         ]
     return rows
@@ -274,6 +290,13 @@ def main() -> None:
         nargs="+",
         default=[1.0],
         help="programs begun, by those that fill the places",
+    )
+    parser.add_argument(
+        "--gather",
+        type=lambda text: None if text == "engine" else float(text),
+        nargs="+",
+        default=[None],
+        help="seconds for which the scheduler gathers free places; `engine`: what the engine says",
     )
     parser.add_argument(
         "--spread",

@@ -24,7 +24,7 @@ from dynasor_graph.engine.vllm import VllmEngine
 
 __all__ = ["Sleeping", "SleepingEngine"]
 
-FIXED, PER_SEQUENCE, PER_PROMPT_TOKEN, MIXED = 4.2e-3, 1.7e-5, 2e-5, 8e-6
+FIXED, PER_SEQUENCE, PER_PROMPT_TOKEN, MIXED, MIXED_FIXED = 3.84e-3, 2.56e-5, 2e-5, 1.6e-5, 2.4e-3
 """Seconds of a step: at all, for each sequence and each prompt token in it, and for each sequence beside
 which a prompt is computed: such a step is no whole CUDA graph."""
 TOKEN = 1000
@@ -58,7 +58,7 @@ class Sleeping(UniProcExecutor):  # type: ignore[misc]
         prompt = scheduler_output.total_num_scheduled_tokens - sum(map(len, made))
         seconds = FIXED + PER_SEQUENCE * len(names)
         if prompt > 0:
-            seconds += PER_PROMPT_TOKEN * prompt + MIXED * len(names)
+            seconds += PER_PROMPT_TOKEN * prompt + MIXED * len(names) + MIXED_FIXED
         seconds = seconds / self._hurry if names else 0.0
         index = {name: number for number, name in enumerate(names)}
         output = ModelRunnerOutput(req_ids=names, req_id_to_index=index, sampled_token_ids=made)
@@ -104,3 +104,7 @@ class SleepingEngine(VllmEngine):
     def _check(self, config: Any) -> None:
         # As on a GPU, where the next step is made ready while the last one runs.
         config.scheduler_config.async_scheduling = True
+
+    def _opened(self, config: Any) -> None:
+        super()._opened(config)
+        self._on_gpu = True  # it behaves as one

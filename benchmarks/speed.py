@@ -92,6 +92,33 @@ async def measure(
     return found
 
 
+async def surcharges(engine: Engine, sizes: Sequence[int], seed: int = 2) -> JSON:
+    """How much longer steps take in which prompts are computed: a line through two sizes of the batch.
+
+    Requests of 64 to 256 tokens, always as many as that under way: prompts come into about every other
+    step.
+    Nothing for an engine that does not tell of its steps.
+    """
+    if not getattr(engine, "surcharge", 0.0):
+        return {}
+    rng, found = random.Random(seed), []
+    for size in sizes:
+        slots = asyncio.Semaphore(size)
+
+        async def one(tokens: tuple[int, ...], most: int, slots: asyncio.Semaphore = slots) -> None:
+            async with slots:
+                await complete(engine, Request(tokens=tokens, max_tokens=most, temperature=1.0))
+
+        asked = await prompts(engine, Shape(4 * size, 8, 0), rng)
+        async with asyncio.TaskGroup() as group:
+            for tokens in asked:
+                group.create_task(one(tokens, rng.randint(64, 256)))
+        found.append(engine.surcharge)  # type: ignore[attr-defined]
+    (few, many), (less, more) = sizes, found
+    slope = max(0.0, (more - less) / (many - few))
+    return {"mixed": max(0.0, less - slope * few), "per_mixed_sequence": slope}
+
+
 def limits_of(engine: Any, given: JSON) -> JSON:
     """The fields of a Speed that are not times: as given, else as vLLM in this process says."""
     known: JSON = {"block": engine.block}
@@ -136,8 +163,11 @@ async def measured_speed(
     whole = Speed(fixed=1.0, **limits)
     most, batched = min(most, whole.max_num_seqs), whole.max_num_batched_tokens
     await measure(engine, most=min(4, most), batched=batched, seed=0)  # warms up
+    mixed = await surcharges(
+        engine, (max(1, most // 4), most)
+    )  # before larger batches than the first
     measured = await measure(engine, most=most, batched=batched, repeat=repeat)
-    return fit_speed(measured, source=source_of(engine), **limits), measured
+    return fit_speed(measured, source=source_of(engine), **limits, **mixed), measured
 
 
 async def _run(options: argparse.Namespace) -> tuple[Speed, list[Measured]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from typing import Any, NamedTuple
@@ -55,8 +56,17 @@ class Record:
         """What was noted since the start, in a line."""
         steps = self._steps
         late = sorted(step.read - step.ended for step in steps)
+        full = 0.9 * max(step.outputs for step in steps)
+        took = [
+            (1e3 * (step.ended - before.ended), bool(step.begun))
+            for before, step in itertools.pairwise(steps)
+            if step.outputs > full
+        ]
+        alone = statistics.median([ms for ms, begun in took if not begun] or [0.0])
+        beside = statistics.median([ms for ms, begun in took if begun] or [0.0])
         return (
             f"{len(steps)} steps, {sum(bool(step.begun) for step in steps)} of them with prompts, "
+            f"{alone:.2f} and {beside:.2f} ms for a full one without and with, "
             f"{statistics.mean(step.outputs for step in steps):.0f} requests in each, the first "
             f"after {1e3 * (steps[0].ended - self._started):.0f} ms, read after "
             f"{1e3 * statistics.median(late):.1f} ms, at most {1e3 * late[-1]:.0f}"

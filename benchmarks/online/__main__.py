@@ -103,10 +103,9 @@ async def _on_engine(
                 return engine
             return ReplayEngine([program.row for program in programs], machine=engine)
 
-        table = await _at_rates(args, systems, make, asks=not args.recorded)
         if args.measured:
             (await measured_speed(engine, {}, most=args.seats))[0].write(args.measured)
-        return table
+        return await _at_rates(args, systems, make, asks=not args.recorded)
 
 
 def _speed(args: argparse.Namespace) -> Speed:
@@ -218,7 +217,7 @@ def main() -> None:
         "--measured",
         type=Path,
         metavar="FILE",
-        help="measure the engine's speed afterwards: --speed FILE then simulates the same runs",
+        help="measure the engine's speed before: --speed FILE then simulates the same runs",
     )
     parser.add_argument("--longest", type=int, default=512, help="most tokens, for --engine")
     parser.add_argument("--fast-start", action="store_true", help="of the CPU build")

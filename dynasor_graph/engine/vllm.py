@@ -43,6 +43,8 @@ class VllmEngine(VllmHost):
 
     Attributes:
         seats: Requests that fit the running batch: what a scheduler sends at once.
+        surcharge: Seconds that a step of a full batch takes longer if a prompt is computed in it, as
+            its last steps say: a scheduler gathers free places for it. 0 on a CPU, and until it is open.
 
     Raises:
         NotInstalled: There is no vLLM; says which extra to install.
@@ -81,6 +83,12 @@ class VllmEngine(VllmHost):
         self._end = set(_end_tokens(self._llm, self._tokenizer))
         self.block = config.cache_config.block_size
         self.seats = config.scheduler_config.max_num_seqs
+        self._on_gpu = config.device_config.device_type == "cuda"
+
+    @property
+    def surcharge(self) -> float:
+        """See the attribute."""
+        return self._steps.times.surcharge if self.context and self._on_gpu else 0.0
 
     # Generating ------------------------------------------------------------------------------
 

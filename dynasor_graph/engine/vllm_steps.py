@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynasor_graph.engine.step_times import StepTimes
 from dynasor_graph.types import Load
 
 __all__ = ["Steps"]
@@ -22,6 +23,7 @@ class Steps:
 
     Attributes:
         load: As of the last step.
+        times: Of steps with nearly as many requests as the largest of late.
     """
 
     def __init__(self, llm: Any) -> None:
@@ -29,6 +31,9 @@ class Steps:
         from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
         self.load = Load()
+        self.times = StepTimes()
+        self._most = 1.0  # requests in a step, of late
+        self._ended = 0.0
         self._requests = llm.output_processor.request_states
         self._final_only, self._textless = RequestOutputKind.FINAL_ONLY, IncrementalDetokenizer
         self._generated = self._computed = 0
@@ -40,6 +45,7 @@ class Steps:
 
     async def _read_and_count(self) -> Any:
         step = await self._read()
+        begun, size = False, len(step.outputs)
         new = []
         for output in step.outputs:
             state = self._requests.get(output.request_id)
@@ -48,9 +54,15 @@ class Steps:
             self._generated += len(output.new_token_ids)
             if output.prefill_stats is not None:
                 self._computed += output.prefill_stats.num_computed_tokens
+                begun = True
             if not self._puts_down(state, output):
                 new.append(output)
         step.outputs = new
+        self._most = max(size, 0.999 * self._most)
+        full = size > 0.75 * self._most
+        if full and self._ended:
+            self.times.note(step.timestamp - self._ended, begun=begun)
+        self._ended = step.timestamp if full else 0.0
         if step.scheduler_stats is not None:
             self._ranks[step.engine_index] = step.scheduler_stats
         ranks = self._ranks.values()

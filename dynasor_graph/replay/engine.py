@@ -63,6 +63,7 @@ class ReplayEngine:
         longest: Most tokens of a sample.
         context: Most tokens of prompt and completion; a machine's is what its KV cache holds.
         seats: Requests that fit the batch of its machine; 0 if there is no such number.
+        surcharge: Seconds that a step of its machine takes longer if a prompt is computed in it.
         block: 1 without a machine: probes see the whole thought, and all that was computed before is
             found again.
 
@@ -92,6 +93,7 @@ class ReplayEngine:
         self.seats = (
             machine.max_num_seqs if isinstance(machine, Speed) else getattr(machine, "seats", 0)
         )
+        self._machine = machine
         self._speed = None if seconds else tokens_per_second
         self._samples: list[Known] = []
         self._questions: dict[str, _Question] = {}
@@ -110,6 +112,11 @@ class ReplayEngine:
         self._active: dict[Request, Running] = {}
         self._seen: set[tuple[int, ...]] = set()  # prompts that were computed
         self._generated = 0
+
+    @property
+    def surcharge(self) -> float:
+        """See the attribute; an engine's may change."""
+        return float(getattr(self._machine, "surcharge", 0.0))
 
     def _take(self, row: Recorded, sample: Sample) -> Known:
         if not sample.tokens or sample.tokens < 0:

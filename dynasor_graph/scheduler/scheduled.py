@@ -11,6 +11,7 @@ from typing import Self
 from dynasor_graph.engine import Engine, check_fits
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError
 from dynasor_graph.scheduler.admission import Admission
+from dynasor_graph.scheduler.gathering import Gathering
 from dynasor_graph.scheduler.orders import Order, order_named
 from dynasor_graph.scheduler.prefixes import Prefixes
 from dynasor_graph.scheduler.shares import Shares
@@ -18,6 +19,10 @@ from dynasor_graph.scheduler.turns import Counts, Turn, Turns
 from dynasor_graph.types import JSON, Delta, Load, Message, Request
 
 __all__ = ["Scheduled"]
+
+_SOON = 2e-3
+"""Seconds for which no timer is set: where many branches end at once a timer comes after all that their
+programs do next, and the engine would wait for that."""
 
 
 class Scheduled:
@@ -38,10 +43,10 @@ class Scheduled:
         shares: Tenant -> weight of its share, > 0; others have 1.
         burst: Tokens that a tenant may catch up on after a pause, >= 0; see `Shares`.
         admission: How the load is followed.
-        linger: Seconds that a place stays free before it is given away, >= 0. 0 waits only until
-            all that is ready has run, so that requests made together are ordered together. A
-            millisecond or two let a program's next branch come to the place that its last one left;
-            the few requests that wait in the engine fill the gap.
+        gather: Seconds that a step of the engine takes longer if a prompt is computed in it, 0 to 1.
+            Free places are gathered until they have stood empty for as much; see `Gathering`. None:
+            what the engine says (`surcharge`), or 0. With 0 a place is given away when all that is
+            ready has run, so that requests made together are ordered together.
 
     Raises:
         UnknownName: There is no such order.
@@ -58,10 +63,10 @@ class Scheduled:
         shares: Mapping[str, float] | None = None,
         burst: float = 16_384.0,
         admission: Admission | None = None,
-        linger: float = 0.0,
+        gather: float | None = None,
     ) -> None:
-        if not 0 <= linger <= 1:
-            raise ConfigError(f"linger must be from 0 to 1 seconds, got {linger!r}")
+        if gather is not None and not 0 <= gather <= 1:
+            raise ConfigError(f"gather must be from 0 to 1 seconds, got {gather!r}")
         for name, value in (("limit", limit), ("bound", bound)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be >= 1 request, got {value!r}")
@@ -69,6 +74,7 @@ class Scheduled:
         self.order = order_named(order) if isinstance(order, str) else order
         self.model, self.context, self.block = engine.model, engine.context, engine.block
         self._admission = admission or Admission()
+        self._gather = gather
         self._fixed = limit is not None
         self._turns = Turns(
             self.order,
@@ -79,8 +85,9 @@ class Scheduled:
         )
         self._open: dict[Request, Turn] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._linger = linger
         self._giving: asyncio.Handle | None = None  # the call that will give free places away
+        self._due: float | None = None  # when it comes, if places are being gathered
+        self._gathering = Gathering()
         self._reader: asyncio.Task[None] | None = None
         self._reading: Load | None = None
 
@@ -100,7 +107,17 @@ class Scheduled:
 
     def _first(self) -> int:
         """Requests to begin with; an engine that knows its seats has the attribute once it is open."""
-        return self._admission.first(self.seats)
+        return self._within(self._admission.first(self.seats))
+
+    def _within(self, limit: int) -> int:
+        """Where places are gathered none may wait in the engine: they would begin one by one."""
+        return min(limit, self.seats) if self.gather and self.seats else limit
+
+    @property
+    def gather(self) -> float:
+        """Seconds for which free places are gathered; see the argument."""
+        told = self._gather
+        return float(getattr(self.engine, "surcharge", 0.0)) if told is None else told
 
     @property
     def seats(self) -> int:
@@ -157,7 +174,7 @@ class Scheduled:
         generated = 0
         try:
             turn.woken = self._here().create_future()
-            self._give()
+            self._give(at_once=True)
             await turn.woken
             if turn.ended is not None:
                 raise turn.ended
@@ -201,17 +218,28 @@ class Scheduled:
         self._turns.leave(turn, generated, cached=cached, ended=ended)
         self._give()
 
-    def _give(self) -> None:
-        """Give free places away, once all that is ready now has run."""
-        loop = self._loop
-        if self._giving is None and self._turns and loop is not None and not loop.is_closed():
-            if self._linger:
-                self._giving = loop.call_later(self._linger, self._admit)
+    def _give(self, *, at_once: bool = False) -> None:
+        """Give free places away once all that is ready now has run, or when enough are gathered."""
+        loop, turns = self._loop, self._turns
+        if not turns or loop is None or loop.is_closed():
+            return
+        if self._giving is None and (at_once or not self.gather):
+            self._giving = loop.call_soon(self._admit)
+        elif turns.inside < turns.limit and (self._giving is None or self._due is not None):
+            free, now = turns.limit - turns.inside, loop.time()
+            due = self._gathering.due(free, turns.limit, self.gather, now)
+            if self._due is not None and due >= self._due:  # no more are free than at the last look
+                return
+            if self._giving is not None:
+                self._giving.cancel()
+            if due <= now + _SOON:
+                self._due, self._giving = None, loop.call_soon(self._admit)
             else:
-                self._giving = loop.call_soon(self._admit)
+                self._due, self._giving = due, loop.call_at(due, self._admit)
 
     def _admit(self) -> None:
-        self._giving = None
+        self._giving = self._due = None
+        self._gathering.given()
         for turn in self._turns.admit(self._now()):
             _wake(turn)
         if self._turns:
@@ -248,7 +276,8 @@ class Scheduled:
                 self._turns.withdraw(turn)
                 self._turns.leave(turn, 0, ended=False)
             self._open.clear()
-            self._giving = None
+            self._giving = self._due = None
+            self._gathering.given()
             self._loop = loop
         return loop
 
@@ -282,7 +311,8 @@ class Scheduled:
         turns = self._turns
         turns.pressed = load.kv_usage >= self._admission.pressed
         if not self._fixed:
-            turns.limit = self._admission.next(turns.limit, inside, load, self._reading)
+            limit = self._admission.next(turns.limit, inside, load, self._reading)
+            turns.limit = self._within(limit)
         self._reading = load
         self._give()
 

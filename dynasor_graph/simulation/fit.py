@@ -27,6 +27,7 @@ class Measured:
         name: What it was.
         seconds: From the start to the end of the last, > 0.
         steps: Steps of the engine.
+        prompt_steps: Of these, steps that computed prompt tokens.
         sequences: Over all steps, the sequences in each: the tokens that were made.
         requests: Of the batch.
         prompt_tokens: Computed, not found in the cache.
@@ -36,6 +37,7 @@ class Measured:
     name: str
     seconds: float
     steps: int
+    prompt_steps: int
     sequences: int
     requests: int
     prompt_tokens: int
@@ -55,11 +57,13 @@ class Measured:
             budget: Most tokens that are computed in a step (`max_num_batched_tokens`).
         """
         computed = sum(prompt - cached for prompt, cached, _ in requests)
+        parts = max(1, -(-computed // budget))
         return cls(
             name=name,
             seconds=seconds,
             # The last part of the prompts makes the first tokens.
-            steps=max(1, -(-computed // budget)) + max(made for *_, made in requests) - 1,
+            steps=parts + max(made for *_, made in requests) - 1,
+            prompt_steps=parts,
             sequences=sum(made for *_, made in requests),
             requests=len(requests),
             prompt_tokens=computed,
@@ -85,10 +89,15 @@ class Measured:
             name=self.name, **{key: mine[key] + its[key] for key in mine if key != "name"}
         )
 
+    def mixed(self, mixed: float, per_mixed_sequence: float) -> float:
+        """Seconds that its steps with prompts take more than others, each of its requests in one."""
+        return mixed * self.prompt_steps + per_mixed_sequence * self.requests
+
     def predicted(self, speed: Speed) -> float:
         """Seconds that it takes at a speed."""
         terms = (getattr(speed, name) for name in TERMS)
-        return float(sum(a * n for a, n in zip(terms, self.counts(), strict=True)))
+        steps = float(sum(a * n for a, n in zip(terms, self.counts(), strict=True)))
+        return steps + self.mixed(speed.mixed, speed.per_mixed_sequence)
 
 
 def added_up(measured: Iterable[Measured]) -> list[Measured]:
@@ -110,7 +119,8 @@ def fit_speed(measured: Sequence[Measured], **limits: Any) -> Speed:
 
     Args:
         measured: The batches.
-        limits: The other fields of a `Speed`.
+        limits: The other fields of a `Speed`. `mixed` and `per_mixed_sequence` are not fitted, for
+            batches that begin at once have few steps of that kind: they are taken off before.
 
     Raises:
         InputError: There are too few batches, one took no time, or a limit is wrong.
@@ -125,7 +135,8 @@ def fit_speed(measured: Sequence[Measured], **limits: Any) -> Speed:
             raise InputError(f"{one.name}: seconds must be more than 0, got {one.seconds}")
     rows = np.array([[n / one.seconds for n in one.counts()] for one in batches])
     scale = np.maximum(rows.max(axis=0), 1e-300)  # columns alike: nnls stops by absolute size
-    found, _ = nnls(rows / scale, np.ones(len(rows)))
+    more = limits.get("mixed", 0.0), limits.get("per_mixed_sequence", 0.0)
+    found, _ = nnls(rows / scale, np.array([1 - one.mixed(*more) / one.seconds for one in batches]))
     values = {name: float(x) for name, x in zip(TERMS, found / scale, strict=True)}
     try:
         return Speed(**values, **limits)

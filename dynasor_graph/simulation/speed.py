@@ -22,8 +22,12 @@ class Speed(BaseModel):
         fixed + per_sequence * sequences + per_request * requests that begin in it
               + per_prompt_token * prompt tokens computed + per_context_token * tokens attended
 
-    seconds, where a sequence attends all tokens that it has in the KV cache after the step. Prompt
-    tokens that were found in the cache are not computed. Values of an engine of your own:
+    seconds, where a sequence attends all tokens that it has in the KV cache after the step, and
+
+              mixed + per_mixed_sequence * sequences
+
+    more if prompt tokens are computed in it: on a GPU such a step is no whole CUDA graph. Prompt tokens
+    that were found in the cache are not computed. Values of an engine of your own:
     `python -m benchmarks.speed`.
     """
 
@@ -34,6 +38,10 @@ class Speed(BaseModel):
     per_request: Seconds = Field(0.0, description="seconds for each request that begins in a step")
     per_prompt_token: Seconds = Field(0.0, description="seconds for each prompt token computed")
     per_context_token: Seconds = Field(0.0, description="seconds for each token attended")
+    mixed: Seconds = Field(0.0, description="seconds more of a step that computes prompt tokens")
+    per_mixed_sequence: Seconds = Field(
+        0.0, description="seconds more of such a step for each sequence in it"
+    )
     max_num_seqs: int = Field(256, ge=1, description="most sequences in the running batch")
     max_num_batched_tokens: int = Field(
         2048, ge=1, description="most tokens computed in a step, those of decoding included"
@@ -57,6 +65,11 @@ class Speed(BaseModel):
         return self
 
     @property
+    def surcharge(self) -> float:
+        """Seconds that a step of a full batch takes longer if prompt tokens are computed in it."""
+        return self.mixed + self.per_mixed_sequence * self.max_num_seqs
+
+    @property
     def blocks(self) -> int:
         """Whole blocks in the KV cache."""
         return self.kv_tokens // self.block
@@ -78,8 +91,10 @@ class Speed(BaseModel):
             prompt_tokens: Computed in it.
             context_tokens: Attended by its sequences: what each has in the KV cache after it.
         """
+        mixed = self.mixed + self.per_mixed_sequence * sequences if prompt_tokens else 0.0
         return (
-            self.fixed
+            mixed
+            + self.fixed
             + self.per_sequence * sequences
             + self.per_request * requests
             + self.per_prompt_token * prompt_tokens
@@ -115,6 +130,7 @@ SPEEDS: dict[str, Speed] = {
         per_sequence=1.38e-5,
         per_prompt_token=2.16e-5,
         per_context_token=1.33e-8,
+        mixed=5.0e-3,
         max_num_seqs=256,
         max_num_batched_tokens=2048,
         kv_tokens=1_910_000,
@@ -123,7 +139,8 @@ SPEEDS: dict[str, Speed] = {
             "vLLM 0.26.0, one H200, Qwen2.5-7B shape in bf16 with CUDA graphs. Measured: decoding "
             "4.56, 5.06 and 8.78 ms a step at batch 1, 64 and 256, prefill of 46,306 tokens/s, a KV "
             "cache of 1.91 million tokens. Worked out: per_context_token, the 57,344 bytes of a "
-            "token's KV at 4.3 TB/s; fixed and per_sequence, relative least squares over the three."
+            "token's KV at 4.3 TB/s; fixed and per_sequence, relative least squares over the three. "
+            "mixed: 4.4 to 7.5 ms at 57 to 230 sequences on two hosts, benchmarks.overhead, 2026-11-29."
         ),
     ),
     "cpu-abacus-7m": Speed(

@@ -547,7 +547,7 @@ def test_a_loop_that_was_left_in_the_middle_leaves_no_places_taken():
         pytest.param(lambda: Scheduled(FakeEngine(), limit=0), "limit", id="no-place"),
         pytest.param(lambda: Scheduled(FakeEngine(), bound=0), "bound", id="no-queue"),
         pytest.param(lambda: Scheduled(FakeEngine(), burst=-1), "burst", id="negative-burst"),
-        pytest.param(lambda: Scheduled(FakeEngine(), linger=9.0), "linger", id="lingers-for-ever"),
+        pytest.param(lambda: Scheduled(FakeEngine(), gather=9.0), "gather", id="gathers-for-ever"),
         pytest.param(lambda: Scheduled(FakeEngine(), shares={"a": 0}), "'a'", id="no-weight"),
         pytest.param(lambda: Scheduled(FakeEngine(), "fifo"), "order 'fifo'", id="no-such-order"),
     ],
@@ -569,16 +569,16 @@ def test_the_admission_can_be_chosen():
 
 
 @pytest.mark.parametrize(
-    ("linger", "served"),
+    ("gather", "served"),
     [
         pytest.param(0.0, ["a", "b", "a", "a"], id="given-away-at-once"),
         pytest.param(0.01, ["a", "a", "a", "b"], id="kept-for-the-next-branch"),
     ],
 )
-def test_a_place_can_be_kept_for_the_next_branch_of_its_program(linger: float, served: list[str]):
+def test_a_place_can_be_kept_for_the_next_branch_of_its_program(gather: float, served: list[str]):
     async def main() -> list[str]:
         batch = BatchEngine(seats=1)
-        engine = Scheduled(batch, "gang", limit=1, linger=linger)
+        engine = Scheduled(batch, "gang", limit=1, gather=gather)
 
         async def rolling(program: str, branches: int) -> None:
             engine.tell(program)
@@ -593,3 +593,82 @@ def test_a_place_can_be_kept_for_the_next_branch_of_its_program(linger: float, s
         return [request.program for request in batch.served]
 
     assert run_virtual(main()) == served
+
+
+# Free places are gathered ------------------------------------------------------------------------
+
+
+class Dear(BatchEngine):
+    """A batch that says how many it seats, and what a prompt costs its steps."""
+
+    def __init__(self, seats: int, surcharge: float, pace: float = 1.0) -> None:
+        super().__init__(seats, pace)
+        self.seats, self.surcharge = seats, surcharge
+
+
+def went(engine: Scheduled, lengths: list[int], *, apart: float = 0.0) -> list[float]:
+    """Seconds after which each request was let in; they come at once, or so many seconds apart."""
+
+    async def one(number: int, length: int) -> float:
+        await asyncio.sleep(apart * number)
+        return apart * number + (await complete(engine, ask(tokens=length))).queued
+
+    async def main() -> list[float]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(*item)) for item in enumerate(lengths)]
+        return [round(task.result(), 3) for task in tasks]
+
+    return run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("gather", "surcharge", "second"),
+    [
+        # Places come free at 1, 2, 3 and 4 seconds; four that wait take them.
+        pytest.param(0.0, 9.0, [1.0, 2.0, 3.0, 4.0], id="one-by-one"),
+        pytest.param(None, 0.0, [1.0, 2.0, 3.0, 4.0], id="an-engine-to-which-prompts-cost-nothing"),
+        # Half of 1.5 s for all four places is 3 s: one stands empty for a second, then two for one.
+        pytest.param(None, 1.5, [3.0, 3.0, 5.0, 5.0], id="an-engine-that-says-what-prompts-cost"),
+        pytest.param(1.0, 0.0, [2.5, 2.5, 4.5, 4.5], id="as-told"),
+    ],
+)
+def test_places_that_come_free_are_given_away_together(
+    gather: float | None, surcharge: float, second: list[float]
+):
+    engine = Scheduled(Dear(4, surcharge), "fcfs", limit=4, gather=gather)
+    found = went(engine, [1, 2, 3, 4, 9, 9, 9, 9])
+    assert found == [0.0, 0.0, 0.0, 0.0, *second]
+
+
+def test_nobody_waits_for_others_while_places_are_free():
+    engine = Scheduled(Dear(4, 1.0), "fcfs")
+    assert went(engine, [9, 9, 9], apart=0.25) == [0.0, 0.25, 0.5]
+
+
+def test_all_that_end_at_once_leave_their_places_at_once():
+    engine = Scheduled(Dear(4, 0.003), "fcfs")
+    assert went(engine, [1, 1, 1, 1, 2, 2, 2, 2]) == [0.0] * 4 + [1.0] * 4
+
+
+def test_none_wait_in_an_engine_whose_places_are_gathered():
+    async def most(surcharge: float) -> int:
+        batch = Dear(32, surcharge)
+        engine = Scheduled(batch)
+        async with waiting(engine, *(ask(tokens=1) for _ in range(200))):
+            pass
+        return batch.most
+
+    assert [run_virtual(most(surcharge)) for surcharge in (0.0, 0.1)] == [34, 32]
+
+
+def test_who_gives_up_while_places_are_gathered_takes_none():
+    async def main() -> tuple[int, int]:
+        batch = Dear(2, 1.0)
+        engine = Scheduled(batch, "fcfs")
+        given_up, stays = ask(tokens=1), ask(tokens=1)
+        async with waiting(engine, ask(tokens=1), ask(tokens=9), given_up, stays):
+            await asyncio.sleep(1.5)  # a place is free since 1.0, and is given away at 2.0
+            await engine.abort(given_up)
+        return len(batch.served), engine.counts.inside
+
+    assert run_virtual(main()) == (3, 0)

@@ -24,6 +24,13 @@ def test_a_step_is_the_sum_of_what_is_in_it():
     assert speed.step(4, requests=1, prompt_tokens=8, context_tokens=16) == 3 + 4 + 2 + 2
 
 
+def test_a_step_with_prompt_tokens_takes_longer_for_all_in_it():
+    speed = Speed(fixed=1.0, mixed=0.5, per_mixed_sequence=0.25, max_num_seqs=16)
+    assert speed.step(4) == 1.0
+    assert speed.step(4, prompt_tokens=1) == 1.0 + 0.5 + 4 * 0.25
+    assert speed.surcharge == 0.5 + 16 * 0.25
+
+
 def test_a_file_holds_all_of_it(tmp_path: Path):
     speed = Speed(fixed=0.1, block=8, chunked_prefill=False, source="here")
     speed.write(tmp_path / "speed.json")
