@@ -27,7 +27,7 @@ class StepTimes:
 
     Where steps are launched while the last one runs, a launch that takes long shows in the step before:
     so what a prompt costs is what its step and both beside it take longer. Seven billion parameters on
-    an H200, vLLM 0.26: 4 to 7 ms, at 64 sequences and at 256.
+    an H200, vLLM 0.26: 4 to 9 ms, at 64 sequences and at 256.
 
     Attributes:
         surcharge: Seconds for each step that computes prompts, 0 to 0.01.

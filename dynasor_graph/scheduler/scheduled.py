@@ -45,8 +45,9 @@ class Scheduled:
         admission: How the load is followed.
         gather: Seconds that a step of the engine takes longer if a prompt is computed in it, 0 to 1.
             Free places are gathered until they have stood empty for as much; see `Gathering`. None:
-            what the engine says (`surcharge`), or 0. With 0 a place is given away when all that is
-            ready has run, so that requests made together are ordered together.
+            what the engine says (`surcharge`), or 0. With 0, or while a request of a priority below 0
+            waits (a probe), a place is given away when all that is ready has run, so that requests
+            made together are ordered together.
 
     Raises:
         UnknownName: There is no such order.
@@ -87,6 +88,7 @@ class Scheduled:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._giving: asyncio.Handle | None = None  # the call that will give free places away
         self._due: float | None = None  # when it comes, if places are being gathered
+        self._hurried = 0  # requests that wait, and for which no places are gathered
         self._gathering = Gathering()
         self._reader: asyncio.Task[None] | None = None
         self._reading: Load | None = None
@@ -173,9 +175,7 @@ class Scheduled:
         last = Delta(finish_reason="terminated")
         generated = 0
         try:
-            turn.woken = self._here().create_future()
-            self._give(at_once=True)
-            await turn.woken
+            await self._turn_of(turn, hurried=request.priority < 0)
             if turn.ended is not None:
                 raise turn.ended
             if turn.stage == "admitted":
@@ -198,6 +198,16 @@ class Scheduled:
                 self._leave(turn, generated)
             if self._open.get(request) is turn:
                 del self._open[request]
+
+    async def _turn_of(self, turn: Turn, *, hurried: bool) -> None:
+        """Wait until it is admitted, or will not be."""
+        turn.woken = self._here().create_future()
+        self._hurried += hurried
+        try:
+            self._give(at_once=True)
+            await turn.woken
+        finally:
+            self._hurried -= hurried
 
     async def abort(self, request: Request) -> None:
         """End a request: one that waits at once, without a token; see `Engine.abort`."""
@@ -223,7 +233,10 @@ class Scheduled:
         loop, turns = self._loop, self._turns
         if not turns or loop is None or loop.is_closed():
             return
-        if self._giving is None and (at_once or not self.gather):
+        if self._hurried and self._due is not None and self._giving is not None:
+            self._giving.cancel()
+            self._giving = self._due = None
+        if self._giving is None and (at_once or self._hurried or not self.gather):
             self._giving = loop.call_soon(self._admit)
         elif turns.inside < turns.limit and (self._giving is None or self._due is not None):
             free, now = turns.limit - turns.inside, loop.time()

@@ -140,7 +140,7 @@ SPEEDS: dict[str, Speed] = {
             "4.56, 5.06 and 8.78 ms a step at batch 1, 64 and 256, prefill of 46,306 tokens/s, a KV "
             "cache of 1.91 million tokens. Worked out: per_context_token, the 57,344 bytes of a "
             "token's KV at 4.3 TB/s; fixed and per_sequence, relative least squares over the three. "
-            "mixed: 4.4 to 7.5 ms at 57 to 230 sequences on two hosts, benchmarks.overhead, 2026-11-29."
+            "mixed: 3.9 to 8.7 ms at 57 to 230 sequences on two hosts, benchmarks.overhead, 2026-11-29."
         ),
     ),
     "cpu-abacus-7m": Speed(

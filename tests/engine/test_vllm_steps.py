@@ -36,8 +36,12 @@ def stats(running: int, waiting: int, usage: float) -> SimpleNamespace:
     return SimpleNamespace(num_running_reqs=running, num_waiting_reqs=waiting, kv_cache_usage=usage)
 
 
-def step(outputs: Iterable[Any] = (), report: Any = None, rank: int = 0) -> SimpleNamespace:
-    return SimpleNamespace(outputs=list(outputs), scheduler_stats=report, engine_index=rank)
+def step(
+    outputs: Iterable[Any] = (), report: Any = None, rank: int = 0, ended: float = 1.0
+) -> SimpleNamespace:
+    return SimpleNamespace(
+        outputs=list(outputs), scheduler_stats=report, engine_index=rank, timestamp=ended
+    )
 
 
 class Core:
@@ -93,6 +97,22 @@ async def test_load_is_that_of_the_last_step(steps: list[Any], expected: Load) -
     for one in steps:
         assert await engine.engine_core.get_output_async() is one
     assert read.load == expected
+
+
+async def test_what_prompts_cost_is_told_by_steps_of_a_full_batch() -> None:
+    steps, now = [], 100.0
+    for at in range(640):
+        begun, full = at % 8 == 0, at < 512  # at the end few are left, and their steps are short
+        now += (0.010 + 0.004 * begun) if full else 0.001
+        outputs = [output(str(i), 1) for i in range(8 if full else 2)]
+        if begun:
+            outputs[0].prefill_stats = SimpleNamespace(num_computed_tokens=9)
+        steps.append(step(outputs, ended=now))
+    engine = llm(steps, *map(str, range(8)))
+    read = Steps(engine)
+    for _ in steps:
+        await engine.engine_core.get_output_async()
+    assert read.times.surcharge == pytest.approx(0.004)
 
 
 def state(*, said: int, kind: str = "FINAL_ONLY", sent: int = 0, texts: bool = False) -> Any:

@@ -661,6 +661,22 @@ def test_none_wait_in_an_engine_whose_places_are_gathered():
     assert [run_virtual(most(surcharge)) for surcharge in (0.0, 0.1)] == [34, 32]
 
 
+@pytest.mark.parametrize("comes", [0.5, 1.5], ids=["before-a-place-is-free", "while-it-is-kept"])
+def test_no_place_is_kept_from_a_probe(comes: float):
+    async def main() -> tuple[float, float]:
+        engine = Scheduled(Dear(2, 8.0), "gang")
+        probe, branch = ask("a"), ask("a")
+        probe.priority = -1
+        async with waiting(engine, ask("a"), ask("a", tokens=30), branch) as tasks:
+            await asyncio.sleep(comes - 0.01)
+            told = await complete(engine, probe)
+        return round(comes + told.queued, 2), round((await tasks[2]).queued, 2)
+
+    went, branch = run_virtual(main())
+    assert went == max(1.0, comes)
+    assert branch == went + 1.0 + 8.0  # its place is kept anew: half of 8 s for two places
+
+
 def test_who_gives_up_while_places_are_gathered_takes_none():
     async def main() -> tuple[int, int]:
         batch = Dear(2, 1.0)
