@@ -11,7 +11,7 @@ from typing import Self
 from dynasor_graph.engine import Engine, check_fits
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError
 from dynasor_graph.scheduler.admission import Admission
-from dynasor_graph.scheduler.gathering import Gathering
+from dynasor_graph.scheduler.giving import Giving
 from dynasor_graph.scheduler.orders import Order, order_named
 from dynasor_graph.scheduler.prefixes import Prefixes
 from dynasor_graph.scheduler.shares import Shares
@@ -19,10 +19,6 @@ from dynasor_graph.scheduler.turns import Counts, Turn, Turns
 from dynasor_graph.types import JSON, Delta, Load, Message, Request
 
 __all__ = ["Scheduled"]
-
-_SOON = 2e-3
-"""Seconds for which no timer is set: where many branches end at once a timer comes after all that their
-programs do next, and the engine would wait for that."""
 
 
 class Scheduled:
@@ -44,7 +40,7 @@ class Scheduled:
         burst: Tokens that a tenant may catch up on after a pause, >= 0; see `Shares`.
         admission: How the load is followed.
         gather: Seconds that a step of the engine takes longer if a prompt is computed in it, 0 to 1.
-            Free places are gathered until they have stood empty for as much; see `Gathering`. None:
+            Free places are gathered until they have stood empty for half of it; see `Gathering`. None:
             what the engine says (`surcharge`), or 0. With 0, or while a request of a priority below 0
             waits (a probe), a place is given away when all that is ready has run, so that requests
             made together are ordered together.
@@ -86,10 +82,8 @@ class Scheduled:
         )
         self._open: dict[Request, Turn] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._giving: asyncio.Handle | None = None  # the call that will give free places away
-        self._due: float | None = None  # when it comes, if places are being gathered
-        self._hurried = 0  # requests that wait, and for which no places are gathered
-        self._gathering = Gathering()
+        self._giving = Giving(self._admit)
+        self._hurried = set[Turn]()  # that wait, and for which no places are gathered
         self._reader: asyncio.Task[None] | None = None
         self._reading: Load | None = None
 
@@ -175,7 +169,12 @@ class Scheduled:
         last = Delta(finish_reason="terminated")
         generated = 0
         try:
-            await self._turn_of(turn, hurried=request.priority < 0)
+            if request.priority < 0:
+                self._hurried.add(turn)
+            turn.woken = self._here().create_future()
+            self._give(at_once=True)
+            await turn.woken
+            self._hurried.discard(turn)
             if turn.ended is not None:
                 raise turn.ended
             if turn.stage == "admitted":
@@ -194,20 +193,11 @@ class Scheduled:
             self._fail_waiting(error)
             raise
         finally:
+            self._hurried.discard(turn)
             if turn.stage != "over":
                 self._leave(turn, generated)
             if self._open.get(request) is turn:
                 del self._open[request]
-
-    async def _turn_of(self, turn: Turn, *, hurried: bool) -> None:
-        """Wait until it is admitted, or will not be."""
-        turn.woken = self._here().create_future()
-        self._hurried += hurried
-        try:
-            self._give(at_once=True)
-            await turn.woken
-        finally:
-            self._hurried -= hurried
 
     async def abort(self, request: Request) -> None:
         """End a request: one that waits at once, without a token; see `Engine.abort`."""
@@ -233,26 +223,12 @@ class Scheduled:
         loop, turns = self._loop, self._turns
         if not turns or loop is None or loop.is_closed():
             return
-        if self._hurried and self._due is not None and self._giving is not None:
-            self._giving.cancel()
-            self._giving = self._due = None
-        if self._giving is None and (at_once or self._hurried or not self.gather):
-            self._giving = loop.call_soon(self._admit)
-        elif turns.inside < turns.limit and (self._giving is None or self._due is not None):
-            free, now = turns.limit - turns.inside, loop.time()
-            due = self._gathering.due(free, turns.limit, self.gather, now)
-            if self._due is not None and due >= self._due:  # no more are free than at the last look
-                return
-            if self._giving is not None:
-                self._giving.cancel()
-            if due <= now + _SOON:
-                self._due, self._giving = None, loop.call_soon(self._admit)
-            else:
-                self._due, self._giving = due, loop.call_at(due, self._admit)
+        if at_once or self._hurried or not self.gather:
+            self._giving.soon(loop, hurry=bool(self._hurried))
+        else:
+            self._giving.gather(loop, turns.limit - turns.inside, turns.limit, self.gather)
 
     def _admit(self) -> None:
-        self._giving = self._due = None
-        self._gathering.given()
         for turn in self._turns.admit(self._now()):
             _wake(turn)
         if self._turns:
@@ -289,8 +265,8 @@ class Scheduled:
                 self._turns.withdraw(turn)
                 self._turns.leave(turn, 0, ended=False)
             self._open.clear()
-            self._giving = self._due = None
-            self._gathering.given()
+            self._hurried.clear()
+            self._giving.forget()
             self._loop = loop
         return loop
 
