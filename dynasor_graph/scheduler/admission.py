@@ -20,10 +20,10 @@ class Admission(BaseModel):
     """Keeps the engine full, and what waits in the scheduler's queue, where it can be re-ordered.
 
     The aim is an engine in which a few requests wait: enough to fill a place the moment it is free,
-    few enough that they hardly matter. While none waits the limit grows by half. When more wait
-    than that, the engine has said what it holds, and the limit becomes just that. When the KV
-    cache is full, the limit falls by a tenth: past that mark vLLM drops running requests and
-    computes them again.
+    few enough that they hardly matter (none, where the scheduler gathers free places). While none
+    waits the limit grows by half. When more wait than that, the engine has said what it holds, and
+    the limit becomes just that. When the KV cache is full, the limit falls by a tenth: past that mark
+    vLLM drops running requests and computes them again.
 
     A reading that equals the one before says nothing new, and changes nothing. An engine that
     reports no load (a server without vLLM's metrics) so stays where it began.
