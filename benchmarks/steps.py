@@ -63,10 +63,12 @@ class Record:
             if step.outputs > full
         ]
         alone = statistics.median([ms for ms, begun in took if not begun] or [0.0])
-        beside = statistics.median([ms for ms, begun in took if begun] or [0.0])
+        begun = sum(begun for _, begun in took)
+        # Not a median of those with prompts: what they cost shows in the steps beside them, too.
+        longer = (sum(ms for ms, _ in took) - len(took) * alone) / max(1, begun)
         return (
             f"{len(steps)} steps, {sum(bool(step.begun) for step in steps)} of them with prompts, "
-            f"{alone:.2f} and {beside:.2f} ms for a full one without and with, "
+            f"{alone:.2f} ms for a full one without, {longer:.2f} more for each with, "
             f"{statistics.mean(step.outputs for step in steps):.0f} requests in each, the first "
             f"after {1e3 * (steps[0].ended - self._started):.0f} ms, read after "
             f"{1e3 * statistics.median(late):.1f} ms, at most {1e3 * late[-1]:.0f}"
