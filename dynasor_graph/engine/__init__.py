@@ -1,6 +1,6 @@
 """Engines: the one seam to a language model, and what stands behind it."""
 
-from dynasor_graph.engine.base import Engine, check_fits, complete
+from dynasor_graph.engine.base import Engine, Watcher, check_fits, complete
 from dynasor_graph.engine.fake import FakeEngine
 from dynasor_graph.engine.names import (
     DEFAULT,
@@ -17,6 +17,7 @@ __all__ = [
     "Engine",
     "FakeEngine",
     "KINDS",
+    "Watcher",
     "check_fits",
     "complete",
     "engine_named",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol, Self, runtime_checkable
 
 from dynasor_graph.errors import EngineError, PromptTooLong
 from dynasor_graph.types import JSON, Completion, Delta, Load, Message, Request
 
-__all__ = ["Engine", "check_fits", "complete"]
+__all__ = ["Engine", "Watcher", "check_fits", "complete"]
+
+Watcher = Callable[[Sequence[Request], Sequence[Request]], None]
+"""Told of a step of an engine: requests whose prompts it completed, and requests that it ended."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dynasor_graph.confidence import token_confidence
-from dynasor_graph.engine.base import check_fits
+from dynasor_graph.engine.base import Watcher, check_fits
 from dynasor_graph.engine.calls import Calls
 from dynasor_graph.engine.mailbox import Mailbox
 from dynasor_graph.engine.text import Text, fast_tokenizer
@@ -68,8 +68,10 @@ class VllmEngine(VllmHost):
         super().__init__(model, arguments, thread=thread, fast_start=fast_start, verbose=verbose)
         self.block = self.seats = 0  # known once it is open
         self._active: dict[Request, str] = {}
+        self._named: dict[str, Request] = {}
         self._heard = set[str]()  # names of requests that vLLM has said something of
         self._readers: Calls | None = None
+        self._watcher: Watcher | None = None
         self._serial = itertools.count()
 
     def _arguments(self) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class VllmEngine(VllmHost):
         return {} if _streams_by_request() else {"stream_interval": _STREAM_INTERVAL}
 
     def _opened(self, config: Any) -> None:
-        self._steps = Steps(self._llm)
+        self._steps = Steps(self._llm, self._tell)
         self._fast = fast_tokenizer(self._tokenizer)
         self._end = set(_end_tokens(self._llm, self._tokenizer))
         self.block = config.cache_config.block_size
@@ -96,6 +98,7 @@ class VllmEngine(VllmHost):
         """Generate; see `Engine.stream`."""
         check_fits(request, self.context)
         name = self._active[request] = f"{request.program or 'r'}-{next(self._serial)}"
+        self._named[name] = request
         if self._own.here:
             async with aclosing(self._deltas(request, name)) as deltas:
                 async for delta in deltas:
@@ -116,6 +119,7 @@ class VllmEngine(VllmHost):
                 pump.cancel()
 
     def _forget(self, request: Request, name: str) -> None:
+        self._named.pop(name, None)
         if self._active.get(request) == name:
             self._active.pop(request, None)  # the reader's thread and vLLM's may both be here
 
@@ -189,6 +193,28 @@ class VllmEngine(VllmHost):
             if taken:
                 return
             await asyncio.sleep(0.01)
+
+    # Steps -----------------------------------------------------------------------------------
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell of each step: requests that have begun with it, and requests that it has ended.
+
+        It is told on the loop of those who read, before any of them is woken: who sends new requests
+        then has them in the engine while the others still read. In place of who was told before.
+        """
+        self._watcher = watcher
+
+    def _tell(self, begun: list[str], ended: list[str]) -> None:
+        if (watcher := self._watcher) is None:
+            return
+        step = self._those(begun), self._those(ended)
+        if self._own.here:
+            watcher(*step)
+        elif self._readers is not None:
+            self._readers.soon(lambda: watcher(*step))
+
+    def _those(self, names: list[str]) -> list[Request]:
+        return [request for name in names if (request := self._named.get(name)) is not None]
 
     # Text and load ---------------------------------------------------------------------------
 

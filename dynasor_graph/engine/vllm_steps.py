@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dynasor_graph.engine.step_times import StepTimes
@@ -20,13 +21,15 @@ class Steps:
 
     Args:
         llm: An AsyncLLM that reports statistics, before its first request.
+        tell: Told which requests have begun with a step, and which have ended, by their names, before
+            vLLM's front end sees any of it.
 
     Attributes:
         load: As of the last step.
         times: Of steps with nearly as many requests as the largest of late.
     """
 
-    def __init__(self, llm: Any) -> None:
+    def __init__(self, llm: Any, tell: Callable[[list[str], list[str]], None]) -> None:
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
@@ -34,6 +37,7 @@ class Steps:
         self.times = StepTimes()
         self._most = 1.0  # requests in a step, of late
         self._ended = 0.0
+        self._tell = tell
         self._requests = llm.output_processor.request_states
         self._final_only, self._textless = RequestOutputKind.FINAL_ONLY, IncrementalDetokenizer
         self._generated = self._computed = 0
@@ -45,8 +49,8 @@ class Steps:
 
     async def _read_and_count(self) -> Any:
         step = await self._read()
-        begun, size = False, len(step.outputs)
-        new = []
+        size, new = len(step.outputs), []
+        begun, ended = list[str](), list[str]()
         for output in step.outputs:
             state = self._requests.get(output.request_id)
             if state is None:  # it was aborted, and nobody sees it
@@ -54,14 +58,16 @@ class Steps:
             self._generated += len(output.new_token_ids)
             if output.prefill_stats is not None:
                 self._computed += output.prefill_stats.num_computed_tokens
-                begun = True
+                begun.append(state.external_req_id)
+            if output.finish_reason is not None:
+                ended.append(state.external_req_id)
             if not self._puts_down(state, output):
                 new.append(output)
         step.outputs = new
         self._most = max(size, 0.999 * self._most)
         full = size > 0.75 * self._most
         if full and self._ended:
-            self.times.note(step.timestamp - self._ended, begun=begun)
+            self.times.note(step.timestamp - self._ended, begun=bool(begun))
         self._ended = step.timestamp if full else 0.0
         if step.scheduler_stats is not None:
             self._ranks[step.engine_index] = step.scheduler_stats
@@ -73,6 +79,8 @@ class Steps:
             generated=self._generated,
             prompt_computed=self._computed,
         )
+        if begun or ended:
+            self._tell(begun, ended)
         return step
 
     def _puts_down(self, state: Any, output: Any) -> bool:

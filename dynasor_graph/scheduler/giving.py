@@ -35,20 +35,31 @@ class Giving:
             self._call = loop.call_soon(self._run)
 
     def gather(
-        self, loop: asyncio.AbstractEventLoop, free: int, limit: int, surcharge: float
+        self,
+        loop: asyncio.AbstractEventLoop,
+        free: int,
+        generating: int,
+        surcharge: float,
+        *,
+        now: bool = False,
     ) -> None:
-        """Call once places have stood empty for what a step with a prompt costs; see `Gathering`."""
+        """Call once places have stood empty for what a step with a prompt costs; see `Gathering`.
+
+        With `now`, if that is so: before this returns, not when all that is ready has run.
+        """
         if free < 1 or (self._call is not None and self._due is None):
             return
-        now = loop.time()
-        due = self._gathering.due(free, limit, surcharge, now)
+        time = loop.time()
+        due = self._gathering.due(free, generating, surcharge, time)
         if self._due is not None and due >= self._due:  # no more are free than at the last look
             return
         self._cancel()
-        if due <= now + _SOON:
-            self._call = loop.call_soon(self._run)
-        else:
+        if due > time + _SOON:
             self._due, self._call = due, loop.call_at(due, self._run)
+        elif now:
+            self._run()
+        else:
+            self._call = loop.call_soon(self._run)
 
     def forget(self) -> None:
         """There is no call to come: the loop has gone, or it comes now."""

@@ -11,6 +11,7 @@ from typing import Self
 from dynasor_graph.engine import Engine, check_fits
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError
 from dynasor_graph.scheduler.admission import Admission
+from dynasor_graph.scheduler.facts import Facts
 from dynasor_graph.scheduler.giving import Giving
 from dynasor_graph.scheduler.orders import Order, order_named
 from dynasor_graph.scheduler.prefixes import Prefixes
@@ -70,6 +71,8 @@ class Scheduled:
         self.engine = engine
         self.order = order_named(order) if isinstance(order, str) else order
         self.model, self.context, self.block = engine.model, engine.context, engine.block
+        self._facts = Facts(engine)
+        self._watches = False
         self._admission = admission or Admission()
         self._gather = gather
         self._fixed = limit is not None
@@ -113,12 +116,12 @@ class Scheduled:
     def gather(self) -> float:
         """Seconds for which free places are gathered; see the argument."""
         told = self._gather
-        return float(getattr(self.engine, "surcharge", 0.0)) if told is None else told
+        return self._facts.surcharge if told is None else told
 
     @property
     def seats(self) -> int:
         """Requests that fit the engine's batch; 0 if it does not say."""
-        return int(getattr(self.engine, "seats", 0))
+        return self._facts.seats
 
     @property
     def counts(self) -> Counts:
@@ -179,6 +182,8 @@ class Scheduled:
                 raise turn.ended
             if turn.stage == "admitted":
                 turn.stage = "running"
+                if not self._watches:
+                    self._turns.begin(turn)
                 async with aclosing(self.engine.stream(request)) as deltas:
                     async for delta in deltas:
                         generated += delta.count
@@ -204,7 +209,7 @@ class Scheduled:
         turn = self._open.get(request)
         if turn is None:
             return
-        if turn.stage == "running":
+        if turn.stage in {"running", "ended"}:
             await self.engine.abort(request)
         else:
             self._leave(turn, 0)
@@ -218,15 +223,31 @@ class Scheduled:
         self._turns.leave(turn, generated, cached=cached, ended=ended)
         self._give()
 
-    def _give(self, *, at_once: bool = False) -> None:
-        """Give free places away once all that is ready now has run, or when enough are gathered."""
+    def _step(self, begun: Sequence[Request], ended: Sequence[Request]) -> None:
+        """The engine tells of a step, before anybody reads what has ended with it."""
+        for request in begun:
+            if (turn := self._open.get(request)) is not None:
+                self._turns.begin(turn)
+        if not (ended and self.gather):
+            return
+        for request in ended:
+            if (turn := self._open.get(request)) is not None:
+                self._turns.end(turn)
+        self._give(step=True)
+
+    def _give(self, *, at_once: bool = False, step: bool = False) -> None:
+        """Give free places away once all that is ready now has run, or when enough are gathered.
+
+        With `step`, if enough are gathered: now, before all that is ready.
+        """
         loop, turns = self._loop, self._turns
         if not turns or loop is None or loop.is_closed():
             return
         if at_once or self._hurried or not self.gather:
             self._giving.soon(loop, hurry=bool(self._hurried))
         else:
-            self._giving.gather(loop, turns.limit - turns.inside, turns.limit, self.gather)
+            free, generating = turns.limit - turns.inside, turns.generating
+            self._giving.gather(loop, free, generating, self.gather, now=step)
 
     def _admit(self) -> None:
         for turn in self._turns.admit(self._now()):
@@ -268,6 +289,7 @@ class Scheduled:
             self._hurried.clear()
             self._giving.forget()
             self._loop = loop
+            self._watches = self._facts.watch(self._step)
         return loop
 
     def _now(self) -> float:

@@ -33,7 +33,8 @@ class Turn:
         program: Its program's record.
         came: When it came, in seconds of the clock.
         went: When it was admitted, or None.
-        stage: Where it is now.
+        begun: Whether the engine generates it: its prompt has been computed, as far as is known.
+        stage: Where it is now; "ended" has left the engine, and the rest of it is being read.
         charged: Tokens that its tenant was charged for it on admission.
         known: Prompt tokens that its program had computed before it was admitted.
         woken: Wakes the task that waits for its turn, if one does.
@@ -45,7 +46,8 @@ class Turn:
     program: Record
     came: float
     went: float | None = None
-    stage: Literal["waiting", "admitted", "running", "over"] = "waiting"
+    begun: bool = False
+    stage: Literal["waiting", "admitted", "running", "ended", "over"] = "waiting"
     tenant: str = ""
     charged: float = 0.0
     known: int = 0
@@ -90,6 +92,7 @@ class Turns:
 
     Attributes:
         inside: Requests that the engine has.
+        generating: Of them, those that have begun.
         pressed: Whether the engine's KV cache is short.
         programs: What is known of them.
         prefixes: What they have had computed.
@@ -99,7 +102,7 @@ class Turns:
         self, order: Order, shares: Shares, *, limit: int, bound: int, prefixes: Prefixes
     ) -> None:
         self.limit, self.bound = limit, bound
-        self.inside = 0
+        self.inside = self.generating = 0
         self.pressed = False
         self.programs = Programs()
         self.prefixes = prefixes
@@ -163,8 +166,20 @@ class Turns:
             self._send(taken, now)
             yield taken.item
 
+    def begin(self, turn: Turn) -> None:
+        """The engine has computed the prompt of a request, or is taken to have done so."""
+        if turn.stage == "running" and not turn.begun:
+            turn.begun = True
+            self.generating += 1
+
+    def end(self, turn: Turn) -> None:
+        """The engine has ended a request; what it generated is still to be read."""
+        if turn.stage == "running":
+            self._free(turn)
+            turn.stage = "ended"
+
     def leave(self, turn: Turn, tokens: int, *, cached: int | None = None, ended: bool) -> None:
-        """A request has left the engine; does nothing to one that is not there.
+        """A request is over; does nothing to one that was not admitted.
 
         Args:
             turn: The request.
@@ -172,11 +187,12 @@ class Turns:
             cached: Prompt tokens found in the prefix cache, or None if the engine did not say.
             ended: Whether it came to its own end: neither stopped, nor closed, nor failed.
         """
-        if turn.stage not in {"admitted", "running"}:
+        if turn.stage not in {"admitted", "running", "ended"}:
             return
+        if turn.stage != "ended":
+            self._free(turn)
         turn.stage = "over"
         turn.request.priority = turn.own
-        self.inside -= 1
         record = turn.program
         record.inside -= 1
         prompt = turn.request.tokens
@@ -201,6 +217,10 @@ class Turns:
         self.prefixes.forget(program)
 
     # Steps -----------------------------------------------------------------------------------
+
+    def _free(self, turn: Turn) -> None:
+        self.inside -= 1
+        self.generating -= turn.begun
 
     def _send(self, taken: Taken[Turn], now: float) -> None:
         turn = taken.item

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
@@ -30,7 +30,7 @@ from dynasor_graph.errors import (
 )
 from dynasor_graph.types import Delta, Load, Request
 from tests.conftest import DTYPE, require_vllm
-from tests.engine.conftest import COUNTING
+from tests.engine.conftest import COUNTING, ON_ITS_LOOP
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vllm]
 
@@ -234,6 +234,30 @@ async def test_tokens_of_a_terminated_request_are_on_the_engines_count(
         await reported(vllm_engine, lambda load: load.running + load.waiting == 0)
     assert (await vllm_engine.load()).generated - before.generated == spent
     assert vllm_engine.surcharge == 0.0  # a CPU has no graphs that a prompt could break
+
+
+@pytest.mark.parametrize("engine", ["vllm", ON_ITS_LOOP], indirect=True)
+async def test_who_watches_knows_what_has_begun_and_ended_before_anybody_reads_it(
+    engine: VllmEngine,
+) -> None:
+    told: list[tuple[str, Request]] = []
+
+    def watch(begun: Sequence[Request], ended: Sequence[Request]) -> None:
+        told.extend(("begun", request) for request in begun)
+        told.extend(("ended", request) for request in ended)
+
+    async def read(request: Request) -> None:
+        assert (await complete(engine, request)).tokens == request.max_tokens
+        told.append(("read", request))
+
+    engine.watch(watch)
+    requests = [await endless(engine, tokens) for tokens in (1, 9, 9, 40)]
+    async with asyncio.TaskGroup() as group:
+        for request in requests:
+            group.create_task(read(request))
+    engine.watch(lambda *_: None)  # others use the engine, too
+    for request in requests:
+        assert [what for what, one in told if one is request] == ["begun", "ended", "read"]
 
 
 async def test_a_stream_that_nobody_finishes_reading_is_freed(vllm_engine: VllmEngine) -> None:

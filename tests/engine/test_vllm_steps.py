@@ -56,6 +56,8 @@ class Core:
 
 def llm(steps: list[Any], *known: str, **states: Any) -> Any:
     told = {name: SimpleNamespace(is_prefilling=True) for name in known} | states
+    for name, one in told.items():
+        one.external_req_id = f"{name} as asked"
     processor = SimpleNamespace(request_states=told, log_stats=True)
     return SimpleNamespace(
         output_processor=processor,
@@ -63,6 +65,10 @@ def llm(steps: list[Any], *known: str, **states: Any) -> Any:
         log_stats=True,
         logger_manager=object(),
     )
+
+
+def nobody(begun: list[str], ended: list[str]) -> None:
+    """Is not interested in what has begun and ended."""
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ def llm(steps: list[Any], *known: str, **states: Any) -> Any:
 )
 async def test_load_is_that_of_the_last_step(steps: list[Any], expected: Load) -> None:
     engine = llm(steps, "a", "b")
-    read = Steps(engine)
+    read = Steps(engine, nobody)
     for one in steps:
         assert await engine.engine_core.get_output_async() is one
     assert read.load == expected
@@ -109,10 +115,27 @@ async def test_what_prompts_cost_is_told_by_steps_of_a_full_batch() -> None:
             outputs[0].prefill_stats = SimpleNamespace(num_computed_tokens=9)
         steps.append(step(outputs, ended=now))
     engine = llm(steps, *map(str, range(8)))
-    read = Steps(engine)
+    read = Steps(engine, nobody)
     for _ in steps:
         await engine.engine_core.get_output_async()
     assert read.times.surcharge == pytest.approx(0.004)
+
+
+async def test_each_step_says_by_name_what_has_begun_and_what_has_ended() -> None:
+    steps = [
+        step([output("a", 1, computed=7), output("b", 1, computed=0)]),
+        step([output("a", 1), output("b", 1)]),
+        step([output("a", 1, reason="length"), output("c", 1, computed=3, reason="stop")]),
+        step([output("gone", 1, computed=3, reason="abort")]),
+    ]
+    engine, told = llm(steps, "a", "b", "c"), list[tuple[list[str], list[str]]]()
+    Steps(engine, lambda begun, ended: told.append((begun, ended)))
+    for _ in steps:
+        await engine.engine_core.get_output_async()
+    assert told == [
+        (["a as asked", "b as asked"], []),
+        (["c as asked"], ["a as asked", "c as asked"]),
+    ]
 
 
 def state(*, said: int, kind: str = "FINAL_ONLY", sent: int = 0, texts: bool = False) -> Any:
@@ -152,7 +175,7 @@ async def test_vllm_sees_what_says_something_new(
     pytest.importorskip("vllm")
     request = state(**known)
     engine = llm([step([output("a", 2, **came), output("gone", 1)])], a=request)
-    read = Steps(engine)
+    read = Steps(engine, nobody)
     found = await engine.engine_core.get_output_async()
     assert [one.request_id for one in found.outputs] == (["a"] if seen else [])
     put_down = 0 if seen else 2
@@ -162,7 +185,7 @@ async def test_vllm_sees_what_says_something_new(
 
 def test_vllms_own_statistics_are_switched_off() -> None:
     engine = llm([])
-    Steps(engine)
+    Steps(engine, nobody)
     assert not engine.log_stats
     assert not engine.output_processor.log_stats
     assert engine.logger_manager is None

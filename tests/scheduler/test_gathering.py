@@ -11,33 +11,34 @@ from dynasor_graph.scheduler.gathering import Gathering
 
 
 @pytest.mark.parametrize(
-    ("ends", "limit", "surcharge", "due"),
+    ("ends", "generating", "surcharge", "due"),
     [
-        pytest.param([0.0], 1, 0.01, 0.005, id="a-place-alone-waits-half-of-what-it-costs"),
+        pytest.param([0.0], 1, 0.01, 0.005, id="half-of-what-it-costs-the-one-that-runs"),
         pytest.param([0.0], 256, 0.005, 0.64, id="one-of-many-waits-long"),
-        pytest.param([0.0] * 256, 256, 0.005, 0.0025, id="all-at-once-hardly-wait"),
+        pytest.param([0.0] * 250, 6, 0.005, 0.00006, id="most-at-once-hardly-wait"),
+        pytest.param([3.0], 0, 0.005, 3.0, id="nobody-is-slowed"),
         pytest.param([0.0, 0.32], 256, 0.005, 0.48, id="what-the-first-stood-empty-counts"),
         pytest.param([0.0, 0.1, 0.2], 4, 0.05, 0.1, id="enough-have-stood-empty"),
         pytest.param([3.0, 4.0], 8, 0.0, 3.0, id="nothing-to-save"),
     ],
 )
 def test_when_places_that_come_free_are_given_away(
-    ends: list[float], limit: int, surcharge: float, due: float
+    ends: list[float], generating: int, surcharge: float, due: float
 ):
     gathering, told = Gathering(), float("inf")
     for free, now in enumerate(ends, 1):
         if now < told:
-            told = gathering.due(free, limit, surcharge, now)
+            told = gathering.due(free, generating, surcharge, now)
     assert told == pytest.approx(due)
 
 
 @given(
     gaps=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=50),
-    limit=st.integers(1, 1024),
+    generating=st.integers(0, 1024),
     surcharge=st.floats(0.0, 0.1),
 )
 def test_places_stand_empty_for_half_of_what_a_step_costs_all_and_no_less(
-    gaps: list[float], limit: int, surcharge: float
+    gaps: list[float], generating: int, surcharge: float
 ):
     gathering, now, ends, due = Gathering(), 10.0, list[float](), float("inf")
     for gap in gaps:
@@ -45,11 +46,11 @@ def test_places_stand_empty_for_half_of_what_a_step_costs_all_and_no_less(
         if now >= due:
             break
         ends.append(now)
-        due = gathering.due(len(ends), limit, surcharge, now)
+        due = gathering.due(len(ends), generating, surcharge, now)
     empty = sum(max(due, ends[-1]) - end for end in ends)
-    assert empty >= 0.5 * surcharge * limit - 1e-6
+    assert empty >= 0.5 * surcharge * generating - 1e-6
     if due > ends[-1]:
-        assert empty == pytest.approx(0.5 * surcharge * limit, abs=1e-6)
+        assert empty == pytest.approx(0.5 * surcharge * generating, abs=1e-6)
 
 
 def test_it_begins_anew_once_places_were_given_away():

@@ -17,7 +17,7 @@ Told = tuple[float, Callable[[Giving, asyncio.AbstractEventLoop], None]]
 def free(
     places: int, surcharge: float = 1.0
 ) -> Callable[[Giving, asyncio.AbstractEventLoop], None]:
-    """So many of eight places are free."""
+    """So many places are free, and eight requests are generated."""
     return lambda giving, loop: giving.gather(loop, places, 8, surcharge)
 
 
@@ -58,6 +58,27 @@ def test_when_it_calls(said: list[Told], calls: list[float]):
             if at > loop.time() - start:
                 await asyncio.sleep(start + at - loop.time())
             say(giving, loop)
+        await asyncio.sleep(60.0)
+        return came
+
+    assert run_virtual(main()) == calls
+
+
+@pytest.mark.parametrize(
+    ("surcharge", "at_once", "calls"),
+    [
+        pytest.param(0.0005, True, [0.0, 0.0], id="enough-are-gathered"),
+        pytest.param(1.0, False, [2.0], id="it-waits-as-ever"),
+    ],
+)
+def test_before_all_that_is_ready(surcharge: float, at_once: bool, calls: list[float]):
+    async def main() -> list[float]:
+        loop, came = asyncio.get_running_loop(), list[float]()
+        start = loop.time()
+        giving = Giving(lambda: came.append(round(loop.time() - start, 6)))
+        giving.gather(loop, 2, 8, surcharge, now=True)
+        assert bool(came) == at_once
+        giving.gather(loop, 2, 8, surcharge, now=True)  # those that leave say it again
         await asyncio.sleep(60.0)
         return came
 

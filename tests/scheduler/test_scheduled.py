@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from dynasor_graph.engine import FakeEngine, complete
+from dynasor_graph.engine import FakeEngine, Watcher, complete
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError, Overloaded, PromptTooLong
 from dynasor_graph.scheduler import Admission, Order, Scheduled, order_named
@@ -577,8 +577,8 @@ def test_the_admission_can_be_chosen():
 )
 def test_a_place_can_be_kept_for_the_next_branch_of_its_program(gather: float, served: list[str]):
     async def main() -> list[str]:
-        batch = BatchEngine(seats=1)
-        engine = Scheduled(batch, "gang", limit=1, gather=gather)
+        batch = BatchEngine(seats=2)
+        engine = Scheduled(batch, "gang", limit=2, gather=gather)
 
         async def rolling(program: str, branches: int) -> None:
             engine.tell(program)
@@ -587,10 +587,10 @@ def test_a_place_can_be_kept_for_the_next_branch_of_its_program(gather: float, s
                 await asyncio.sleep(0.001)  # it looks at what it got
             engine.forget(program)
 
-        async with asyncio.TaskGroup() as group:
+        async with waiting(engine, ask("another", 9)), asyncio.TaskGroup() as group:
             group.create_task(rolling("a", 3))
             group.create_task(rolling("b", 1))
-        return [request.program for request in batch.served]
+        return [request.program for request in batch.served[1:]]
 
     assert run_virtual(main()) == served
 
@@ -627,9 +627,9 @@ def went(engine: Scheduled, lengths: list[int], *, apart: float = 0.0) -> list[f
         # Places come free at 1, 2, 3 and 4 seconds; four that wait take them.
         pytest.param(0.0, 9.0, [1.0, 2.0, 3.0, 4.0], id="one-by-one"),
         pytest.param(None, 0.0, [1.0, 2.0, 3.0, 4.0], id="an-engine-to-which-prompts-cost-nothing"),
-        # Half of 1.5 s for all four places is 3 s: one stands empty for a second, then two for one.
-        pytest.param(None, 1.5, [3.0, 3.0, 5.0, 5.0], id="an-engine-that-says-what-prompts-cost"),
-        pytest.param(1.0, 0.0, [2.5, 2.5, 4.5, 4.5], id="as-told"),
+        # Half of 2 s for two that are left is 2 s: one stands empty for a second, two for half of one.
+        pytest.param(None, 2.0, [2.5, 2.5, 4.5, 4.5], id="an-engine-that-says-what-prompts-cost"),
+        pytest.param(1.0, 0.0, [2.0, 2.0, 4.0, 4.0], id="as-told"),
     ],
 )
 def test_places_that_come_free_are_given_away_together(
@@ -674,12 +674,12 @@ def test_no_place_is_kept_from_a_probe(comes: float):
 
     went, branch = run_virtual(main())
     assert went == max(1.0, comes)
-    assert branch == went + 1.0 + 8.0  # its place is kept anew: half of 8 s for two places
+    assert branch == went + 1.0 + 4.0  # its place is kept anew: half of 8 s for the one that runs
 
 
 def test_who_gives_up_while_places_are_gathered_takes_none():
     async def main() -> tuple[int, int]:
-        batch = Dear(2, 1.0)
+        batch = Dear(2, 2.0)
         engine = Scheduled(batch, "fcfs")
         given_up, stays = ask(tokens=1), ask(tokens=1)
         async with waiting(engine, ask(tokens=1), ask(tokens=9), given_up, stays):
@@ -688,3 +688,51 @@ def test_who_gives_up_while_places_are_gathered_takes_none():
         return len(batch.served), engine.counts.inside
 
     assert run_virtual(main()) == (3, 0)
+
+
+class Telling(BatchEngine):
+    """A batch of four whose steps are told of by hand, and to which prompts are dear."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.seats, self.surcharge = 4, 2.0
+        self.tell: Watcher = lambda begun, ended: None
+
+    def watch(self, watcher: Watcher) -> None:
+        self.tell = watcher
+
+
+def test_places_of_all_that_end_in_a_step_are_given_away_before_they_are_read():
+    async def main() -> tuple[int, int, int]:
+        batch = Telling()
+        engine = Scheduled(batch, "fcfs", limit=4)
+        first, second = ([ask(tokens=5) for _ in range(4)] for _ in range(2))
+        async with waiting(engine, *first, *second):
+            batch.tell(first, [])
+            batch.tell([], first)
+            counts = engine.counts
+            await asyncio.sleep(0)  # the batch has more than it seats: those that ended are in it
+            return counts.inside, counts.waiting, batch.most
+
+    assert run_virtual(main()) == (4, 0, 8)
+
+
+@pytest.mark.parametrize(
+    ("begun", "second"),
+    [
+        pytest.param([1, 2, 3], 1.0 + 3.0, id="they-are-generated"),  # half of 2 s for all three
+        pytest.param([], 1.0, id="their-prompts-are-still-to-come"),
+    ],
+)
+def test_a_place_waits_for_those_that_are_generated(begun: list[int], second: float):
+    async def main() -> float:
+        batch = Telling()
+        engine = Scheduled(batch, "fcfs", limit=4)
+        first, last = [ask(tokens=length) for length in (1, 9, 9, 9)], ask()
+        async with waiting(engine, *first, last) as tasks:
+            batch.tell([first[number] for number in begun], [])
+            await asyncio.sleep(0.98)
+            batch.tell([], [first[0]])
+        return round((await tasks[4]).queued, 1)
+
+    assert run_virtual(main()) == second

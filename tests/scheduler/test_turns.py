@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -32,9 +34,27 @@ def finish(desk: Turns, turn: Turn, tokens: int = 10, cached: int = 0) -> None:
     desk.leave(turn, tokens, cached=cached, ended=True)
 
 
+def let_in(desk: Turns, now: float, waiting: list[Turn], inside: list[Turn]) -> None:
+    for turn in desk.admit(now):
+        waiting.remove(turn)
+        inside.append(turn)
+        desk.begin(turn)  # nothing, before the engine has it
+        turn.stage = "running"
+
+
+INSIDE: dict[str, Callable[[Turns, Turn, int], None]] = {
+    "begin": lambda desk, turn, _: desk.begin(turn),
+    "end": lambda desk, turn, _: desk.end(turn),
+    "leave": lambda desk, turn, tokens: desk.leave(turn, tokens, ended=True),
+    "fail": lambda desk, turn, tokens: desk.leave(turn, tokens, ended=False),
+}
+"""What may happen to a request that the engine has."""
+
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["enter", "enter", "leave", "withdraw", "fail", "tell", "forget"]),
+        st.sampled_from(
+            ["enter", "enter", "begin", "end", "leave", "withdraw", "fail", "tell", "forget"]
+        ),
         st.sampled_from(["", "a", "b", "c"]),
         st.integers(0, 9),
     ),
@@ -49,36 +69,36 @@ def test_no_request_is_lost_or_let_in_twice(
 ):
     desk = turns(name, limit=limit)
     waiting: list[Turn] = []
-    inside: list[Turn] = []
-    done: list[Turn] = []
+    inside: list[Turn] = []  # "ended" ones, too: they are still read
     for now, (what, program, which) in enumerate(plan):
         if what == "enter":
             waiting.append(desk.enter(ask(program), now))
-        elif what in {"leave", "fail"} and inside:
-            turn = inside.pop(which % len(inside))
-            desk.leave(turn, which, cached=None, ended=what == "leave")
-            desk.leave(turn, which, cached=None, ended=what == "leave")  # a second time is nothing
-            done.append(turn)
+        elif what in INSIDE and inside:
+            turn = inside[which % len(inside)]
+            INSIDE[what](desk, turn, which)
+            INSIDE[what](desk, turn, which)  # a second time is nothing
+            if turn.stage == "over":
+                inside.remove(turn)
         elif what == "withdraw" and waiting:
             turn = waiting.pop(which % len(waiting))
             desk.withdraw(turn)
             desk.withdraw(turn)
-            done.append(turn)
         elif what == "tell" and program:
             desk.move(desk.programs.tell(program, now, remaining=which, tenant=str(which % 2)))
         elif what == "forget":
             desk.forget(program)
-        for turn in desk.admit(now):
-            waiting.remove(turn)
-            inside.append(turn)
-        assert len(inside) == min(limit, len(inside) + len(waiting)) == desk.inside
+        let_in(desk, now, waiting, inside)
+        begun = [turn.begun for turn in inside if turn.stage == "running"]
+        assert len(begun) == min(limit, len(begun) + len(waiting)) == desk.inside
+        assert sum(begun) == desk.generating
         assert set(desk.waiting) == set(waiting)
     for program in "abc":
         desk.forget(program)
     while inside:
         finish(desk, inside.pop())
         inside.extend(desk.admit(1e9))
-    assert (desk.counts.waiting, desk.counts.inside, desk.counts.programs) == (0, 0, 0)
+    counts = desk.counts
+    assert (counts.waiting, counts.inside, counts.programs, desk.generating) == (0, 0, 0, 0)
 
 
 # Order -----------------------------------------------------------------------------------------
