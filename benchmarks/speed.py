@@ -2,10 +2,11 @@
 
     python -m benchmarks.speed [--engine abacus-7m] [-o speed.json] [--repeat 3] [--json]
 
-Batches of 1, 2, 4, ... requests at once, with prompts of several lengths, new ones and the same again,
-which are in the prefix cache. Repeats are added up. Prints what the fit says beside what was
-measured. --engine is what `dynasor_graph.open_engine` takes: a model, or the URL of a server. Of an
-engine in this process the limits are read; of a server give them.
+Of an engine in this process the steps themselves are recorded, while requests come one after the other
+at several sizes of the batch. Of a server: batches of 1, 2, 4, ... requests at once, with prompts of
+several lengths, new ones and the same again, which are in the prefix cache; repeats are added up. Prints
+what the fit says beside what was measured. --engine is what `dynasor_graph.open_engine` takes: a model,
+or the URL of a server. Of an engine in this process the limits are read; of a server give them.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.output import show
+from benchmarks.steps import Record
 from dynasor_graph.engine import Engine, complete, open_engine
+from dynasor_graph.engine.vllm import VllmEngine
 from dynasor_graph.simulation import Speed
-from dynasor_graph.simulation.fit import Measured, added_up, fit_speed
+from dynasor_graph.simulation.fit import MIXED, TERMS, Measured, added_up, fit_speed
 from dynasor_graph.types import JSON, Request
 
 LENGTHS = (32, 256, 1024)
+STEPS_LENGTHS = (32, 512)
 
 
 class Shape(NamedTuple):
@@ -92,31 +97,29 @@ async def measure(
     return found
 
 
-async def surcharges(engine: Engine, sizes: Sequence[int], seed: int = 2) -> JSON:
-    """How much longer steps take in which prompts are computed: a line through two sizes of the batch.
+async def measure_steps(engine: VllmEngine, most: int, seed: int = 2) -> list[Measured]:
+    """Steps of vLLM in this process, sixteen at a time, under loads of all sizes.
 
-    Requests of 64 to 256 tokens, always as many as that under way: prompts come into about every other
-    step.
-    Nothing for an engine that does not tell of its steps.
+    So many requests of 64 to 256 tokens that three times as many end and begin as are under way: at once
+    in the beginning, then one by one, as a server has them; for two lengths of prompts.
     """
-    if not getattr(engine, "surcharge", 0.0):
-        return {}
-    rng, found = random.Random(seed), []
-    for size in sizes:
-        slots = asyncio.Semaphore(size)
+    rng, record, found = random.Random(seed), Record(engine), list[Measured]()
 
-        async def one(tokens: tuple[int, ...], most: int, slots: asyncio.Semaphore = slots) -> None:
-            async with slots:
-                await complete(engine, Request(tokens=tokens, max_tokens=most, temperature=1.0))
+    async def one(tokens: tuple[int, ...], most: int, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            await complete(engine, Request(tokens=tokens, max_tokens=most, temperature=1.0))
 
-        asked = await prompts(engine, Shape(4 * size, 8, 0), rng)
-        async with asyncio.TaskGroup() as group:
-            for tokens in asked:
-                group.create_task(one(tokens, rng.randint(64, 256)))
-        found.append(engine.surcharge)  # type: ignore[attr-defined]
-    (few, many), (less, more) = sizes, found
-    slope = max(0.0, (more - less) / (many - few))
-    return {"mixed": max(0.0, less - slope * few), "per_mixed_sequence": slope}
+    for size in sorted({max(1, most >> less) for less in range(0, 8, 2)}):
+        for prompt in STEPS_LENGTHS:
+            slots = asyncio.Semaphore(size)
+            asked = await prompts(engine, Shape(3 * size, prompt, 0), rng)
+            record.start()
+            async with asyncio.TaskGroup() as group:
+                for tokens in asked:
+                    group.create_task(one(tokens, rng.randint(64, 256), slots))
+            found += record.measured(f"{size} x ({prompt} + 64 to 256)")
+    record.stop(engine)
+    return found
 
 
 def limits_of(engine: Any, given: JSON) -> JSON:
@@ -141,7 +144,8 @@ def source_of(engine: Engine) -> str:
 
 
 def rows_of(speed: Speed, measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Each batch, its repeats added up: measured, and as the fit has it."""
+    """Each batch, its repeats and parts added up: measured, and as the fit has it."""
+    measured = [replace(one, name=one.name.partition(", part")[0]) for one in measured]
     return [
         {
             "batch": one.name,
@@ -158,16 +162,18 @@ def rows_of(speed: Speed, measured: Sequence[Measured]) -> list[dict[str, Any]]:
 async def measured_speed(
     engine: Engine, given: JSON, *, most: int, repeat: int = 1
 ) -> tuple[Speed, list[Measured]]:
-    """The speed of an open engine, and the batches that it is fitted to."""
+    """The speed of an open engine, and what it is fitted to: steps, if it is vLLM here, or batches."""
     limits = limits_of(engine, given)
     whole = Speed(fixed=1.0, **limits)
     most, batched = min(most, whole.max_num_seqs), whole.max_num_batched_tokens
     await measure(engine, most=min(4, most), batched=batched, seed=0)  # warms up
-    mixed = await surcharges(
-        engine, (max(1, most // 4), most)
-    )  # before larger batches than the first
-    measured = await measure(engine, most=most, batched=batched, repeat=repeat)
-    return fit_speed(measured, source=source_of(engine), **limits, **mixed), measured
+    if isinstance(engine, VllmEngine):
+        found = [one for seed in range(repeat) for one in await measure_steps(engine, most, seed)]
+        terms: tuple[str, ...] = (*TERMS, *MIXED)
+    else:
+        found = await measure(engine, most=most, batched=batched, repeat=repeat)
+        terms = TERMS
+    return fit_speed(found, terms=terms, source=source_of(engine), **limits), found
 
 
 async def _run(options: argparse.Namespace) -> tuple[Speed, list[Measured]]:

@@ -1,4 +1,4 @@
-"""Fit: an engine's step times out of batches that were run on it."""
+"""Fit: an engine's step times out of batches, or single steps, that were run on it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from scipy.optimize import nnls
 from dynasor_graph.errors import InputError, explain
 from dynasor_graph.simulation.speed import Speed
 
-__all__ = ["TERMS", "Measured", "added_up", "fit_speed"]
+__all__ = ["MIXED", "TERMS", "Measured", "added_up", "fit_speed"]
 
 TERMS = ("fixed", "per_sequence", "per_request", "per_prompt_token", "per_context_token")
 """The fields of a Speed that are fitted."""
 
+MIXED = ("mixed", "per_mixed_sequence")
+"""Those that are fitted where it is known which steps computed prompts: see `fit_speed`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A batch of requests that were started at once and read to their ends.
+    """Steps of an engine: of requests that were started at once and read to their ends, or any others.
 
     Attributes:
         name: What it was.
@@ -29,7 +32,8 @@ class Measured:
         steps: Steps of the engine.
         prompt_steps: Of these, steps that computed prompt tokens.
         sequences: Over all steps, the sequences in each: the tokens that were made.
-        requests: Of the batch.
+        mixed_sequences: Of these, those in steps that computed prompt tokens.
+        requests: That began.
         prompt_tokens: Computed, not found in the cache.
         context_tokens: Over all steps, the tokens attended.
     """
@@ -39,6 +43,7 @@ class Measured:
     steps: int
     prompt_steps: int
     sequences: int
+    mixed_sequences: int
     requests: int
     prompt_tokens: int
     context_tokens: int
@@ -65,6 +70,7 @@ class Measured:
             steps=parts + max(made for *_, made in requests) - 1,
             prompt_steps=parts,
             sequences=sum(made for *_, made in requests),
+            mixed_sequences=len(requests),  # each is in one
             requests=len(requests),
             prompt_tokens=computed,
             context_tokens=sum(
@@ -72,15 +78,17 @@ class Measured:
             ),
         )
 
-    def counts(self) -> tuple[int, ...]:
-        """What each of `TERMS` is multiplied with."""
-        return (
-            self.steps,
-            self.sequences,
-            self.requests,
-            self.prompt_tokens,
-            self.context_tokens,
-        )
+    def counts(self) -> dict[str, int]:
+        """What each of `TERMS` and of `MIXED` is multiplied with."""
+        return {
+            "fixed": self.steps,
+            "per_sequence": self.sequences,
+            "per_request": self.requests,
+            "per_prompt_token": self.prompt_tokens,
+            "per_context_token": self.context_tokens,
+            "mixed": self.prompt_steps,
+            "per_mixed_sequence": self.mixed_sequences,
+        }
 
     def plus(self, other: Measured) -> Measured:
         """Both, one after the other, under the name of the first."""
@@ -89,15 +97,9 @@ class Measured:
             name=self.name, **{key: mine[key] + its[key] for key in mine if key != "name"}
         )
 
-    def mixed(self, mixed: float, per_mixed_sequence: float) -> float:
-        """Seconds that its steps with prompts take more than others, each of its requests in one."""
-        return mixed * self.prompt_steps + per_mixed_sequence * self.requests
-
     def predicted(self, speed: Speed) -> float:
         """Seconds that it takes at a speed."""
-        terms = (getattr(speed, name) for name in TERMS)
-        steps = float(sum(a * n for a, n in zip(terms, self.counts(), strict=True)))
-        return steps + self.mixed(speed.mixed, speed.per_mixed_sequence)
+        return float(sum(getattr(speed, name) * n for name, n in self.counts().items()))
 
 
 def added_up(measured: Iterable[Measured]) -> list[Measured]:
@@ -109,7 +111,9 @@ def added_up(measured: Iterable[Measured]) -> list[Measured]:
     return list(found.values())
 
 
-def fit_speed(measured: Sequence[Measured], **limits: Any) -> Speed:
+def fit_speed(
+    measured: Sequence[Measured], *, terms: Sequence[str] = TERMS, **limits: Any
+) -> Speed:
     """The speed that is nearest to what was measured, by least squares of the relative error.
 
     No term is below 0 (Lawson and Hanson's method, `scipy.optimize.nnls`). For the terms to be told
@@ -119,25 +123,28 @@ def fit_speed(measured: Sequence[Measured], **limits: Any) -> Speed:
 
     Args:
         measured: The batches.
-        limits: The other fields of a `Speed`. `mixed` and `per_mixed_sequence` are not fitted, for
-            batches that begin at once have few steps of that kind: they are taken off before.
+        terms: What is fitted. `MIXED` is not among it, for batches that begin at once have few steps of
+            that kind: add it for steps of requests that come one after the other.
+        limits: The other fields of a `Speed`. What they say that steps take is taken off before.
 
     Raises:
         InputError: There are too few batches, one took no time, or a limit is wrong.
     """
     batches = added_up(measured)
-    if len(batches) < len(TERMS):
+    if len(batches) < len(terms):
         raise InputError(
-            f"{len(batches)} different batches are too few for {len(TERMS)} terms: measure more"
+            f"{len(batches)} different batches are too few for {len(terms)} terms: measure more"
         )
     for one in batches:
         if not one.seconds > 0:
             raise InputError(f"{one.name}: seconds must be more than 0, got {one.seconds}")
-    rows = np.array([[n / one.seconds for n in one.counts()] for one in batches])
+    told = [name for name in (*TERMS, *MIXED) if name not in terms and name in limits]
+    counts = [(one.counts(), one.seconds) for one in batches]
+    rows = np.array([[n[name] / seconds for name in terms] for n, seconds in counts])
+    left = [1 - sum(limits[name] * n[name] for name in told) / seconds for n, seconds in counts]
     scale = np.maximum(rows.max(axis=0), 1e-300)  # columns alike: nnls stops by absolute size
-    more = limits.get("mixed", 0.0), limits.get("per_mixed_sequence", 0.0)
-    found, _ = nnls(rows / scale, np.array([1 - one.mixed(*more) / one.seconds for one in batches]))
-    values = {name: float(x) for name, x in zip(TERMS, found / scale, strict=True)}
+    found, _ = nnls(rows / scale, np.array(left))
+    values = {name: float(x) for name, x in zip(terms, found / scale, strict=True)}
     try:
         return Speed(**values, **limits)
     except ValidationError as error:

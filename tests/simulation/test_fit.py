@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from dynasor_graph.errors import InputError
 from dynasor_graph.simulation import Job, Machine, Speed
-from dynasor_graph.simulation.fit import TERMS, Measured, added_up, fit_speed
+from dynasor_graph.simulation.fit import MIXED, TERMS, Measured, added_up, fit_speed
 
 TRUE = Speed(
     fixed=5e-3,
@@ -62,7 +63,7 @@ def test_the_speed_is_found_again():
 
 
 def test_what_steps_with_prompts_take_more_is_taken_off_before():
-    mixed = {"mixed": 4e-3, "per_mixed_sequence": 1e-5}
+    mixed: dict[str, Any] = {"mixed": 4e-3, "per_mixed_sequence": 1e-5}
     slower = TRUE.model_copy(update=mixed)
     found = fit_speed(batches(slower), **mixed)
     for name in TERMS:
@@ -70,6 +71,29 @@ def test_what_steps_with_prompts_take_more_is_taken_off_before():
     one = simulated(slower, 8, 32, 64)
     assert one.predicted(slower) == pytest.approx(one.seconds)
     assert one.seconds == pytest.approx(simulated(TRUE, 8, 32, 64).seconds + 4e-3 + 8e-5)
+
+
+def test_what_steps_with_prompts_take_more_is_found_among_steps_of_all_kinds():
+    rng = random.Random(5)
+    true = TRUE.model_copy(update={"mixed": 4e-3, "per_mixed_sequence": 1e-5})
+    parts = []
+    for number in range(60):
+        size, mixed = rng.choice([1, 8, 64]), rng.randint(0, 16)
+        part = Measured(
+            name=f"part {number}",
+            seconds=1.0,
+            steps=16,
+            prompt_steps=mixed,
+            sequences=16 * size,
+            mixed_sequences=mixed * size,
+            requests=mixed * rng.randint(1, 4),
+            prompt_tokens=mixed * rng.choice([32, 512]),
+            context_tokens=16 * size * rng.randint(50, 500),
+        )
+        parts.append(replace(part, seconds=part.predicted(true) * rng.uniform(0.99, 1.01)))
+    found = fit_speed(parts, terms=(*TERMS, *MIXED))
+    for name in (*TERMS, *MIXED):
+        assert getattr(found, name) == pytest.approx(getattr(true, name), rel=0.2), name
 
 
 def test_a_term_that_is_not_there_is_zero_and_none_is_less():
@@ -106,7 +130,7 @@ def test_repeats_count_as_their_mean():
     ],
 )
 def test_what_cannot_be_fitted_is_refused(
-    measured: Sequence[Measured], limits: dict[str, int], message: str
+    measured: Sequence[Measured], limits: dict[str, Any], message: str
 ):
     with pytest.raises(InputError, match=message):
         fit_speed(measured, **limits)
