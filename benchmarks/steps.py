@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from dynasor_graph.engine.vllm import VllmEngine
+from dynasor_graph.simulation import Speed
 from dynasor_graph.simulation.fit import Measured
 
 __all__ = ["Record", "Step"]
+
+IDLE = 3.0
+"""Of what steps take at a speed: who takes so much longer had nothing to do for a time."""
 
 
 class Step(NamedTuple):
@@ -98,6 +102,12 @@ class Record:
                 prompt_tokens=sum(step.prompt_tokens for step in part),
                 context_tokens=sum(step.context_tokens for step in part),
             )
+
+    def slower(self, speed: Speed) -> float:
+        """How many times as long as at a speed the steps took, but for pauses; 0 if there were few."""
+        parts = [(part.seconds, part.predicted(speed)) for part in self.measured("")]
+        took = [(real, told) for real, told in parts if real < IDLE * told]
+        return sum(real for real, _ in took) / sum(told for _, told in took) if took else 0.0
 
     def __str__(self) -> str:
         """What was noted since the start, in a line."""

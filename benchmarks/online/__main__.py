@@ -15,8 +15,9 @@ With `--rates` the systems are run at these rates, and no highest one is looked 
 rates of its own: `--systems "even + vLLM@4/5,beta + sjf@11"`. With `--engine MODEL` the model itself
 answers, on vLLM in this process; with `--recorded` too, it computes as many tokens as were recorded,
 and the samples answer: a folder of `benchmarks.shape` will do. `--measured FILE` measures its
-steps, too: the same command without `--engine` and with `--speed FILE --base SECONDS` then simulates
-the same runs.
+steps before: the same command without `--engine` and with `--speed FILE --base SECONDS` then simulates
+the same runs. Machines have slow minutes: "slower" is how many times as long as measured before the
+steps of a run took, and `--slower` simulates it.
 """
 
 from __future__ import annotations
@@ -28,18 +29,20 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.online.live import Load, Make, live
+from benchmarks.online.live import Load, Make, Watched, live
 from benchmarks.online.sweep import ATTAINED, Cell, Setting, calm, cell, sustained
 from benchmarks.online.systems import SYSTEMS, System, fitted
 from benchmarks.online.workload import Program, Workload, read_workload
 from benchmarks.output import show
 from benchmarks.shape import ENGINE_ARGS
 from benchmarks.speed import measured_speed
+from benchmarks.steps import Record
 from dynasor_graph.engine import Engine
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.engine.vllm import VllmEngine
 from dynasor_graph.replay import ReplayEngine
 from dynasor_graph.simulation import Speed, read_speed
+from dynasor_graph.simulation.fit import MIXED, TERMS
 
 BASELINE = "even + vLLM"
 
@@ -103,15 +106,18 @@ async def _on_engine(
                 return engine
             return ReplayEngine([program.row for program in programs], machine=engine)
 
+        watched = None
         if args.measured:
-            (await measured_speed(engine, {}, most=args.seats))[0].write(args.measured)
-        return await _at_rates(args, systems, make, asks=not args.recorded)
+            speed, _ = await measured_speed(engine, {}, most=args.seats)
+            speed.write(args.measured)
+            watched = Watched(Record(engine), speed)
+        return await _at_rates(args, systems, make, asks=not args.recorded, watched=watched)
 
 
 def _speed(args: argparse.Namespace) -> Speed:
     """The simulated engine's speed, on a host whose steps take longer if told so."""
     speed = read_speed(args.speed)
-    slower = {name: args.slower * getattr(speed, name) for name in ("fixed", "per_sequence")}
+    slower = {name: args.slower * getattr(speed, name) for name in (*TERMS, *MIXED)}
     return speed.model_copy(update=slower)
 
 
@@ -128,7 +134,12 @@ async def _simulated(
 
 
 async def _at_rates(
-    args: argparse.Namespace, systems: Mapping[str, System], make: Make, *, asks: bool
+    args: argparse.Namespace,
+    systems: Mapping[str, System],
+    make: Make,
+    *,
+    asks: bool,
+    watched: Watched | None = None,
 ) -> list[dict[str, Any]]:
     table = []
     for text in args.workloads:
@@ -145,7 +156,7 @@ async def _at_rates(
             asks=asks,
             seed=args.seed,
         )
-        base, found = await live(make, workload, systems, load)
+        base, found = await live(make, workload, systems, load, watched)
         table += [
             {"workload": workload.name, "base s": f"{base:.2f}", "system": name, **_cells(one)}
             for name, cells in found.items()
@@ -175,6 +186,7 @@ def _cells(one: Cell) -> dict[str, str]:
         "tokens": f"{one.tokens:,.0f}",
         "right, %": f"{100 * one.accuracy:.1f}",
         "in time and right, %": f"{100 * one.good:.1f}",
+        **({"slower": f"{one.slower:.2f}"} if one.slower else {}),
     }
 
 

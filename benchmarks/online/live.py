@@ -12,12 +12,21 @@ from benchmarks.online.serve import serve
 from benchmarks.online.sweep import Cell, summed_up
 from benchmarks.online.systems import SYSTEMS, System
 from benchmarks.online.workload import Program, Workload
+from benchmarks.steps import Record
 from dynasor_graph.engine import Engine
+from dynasor_graph.simulation import Speed
 
-__all__ = ["Load", "Make", "live"]
+__all__ = ["Load", "Make", "Watched", "live"]
 
 Make = Callable[[Sequence[Program]], Engine]
 """What answers these programs: an engine, open; the same for all runs, or a new one for each."""
+
+
+class Watched(NamedTuple):
+    """An engine whose steps are recorded, and the speed that was measured before."""
+
+    record: Record
+    speed: Speed
 
 
 class Load(NamedTuple):
@@ -47,7 +56,11 @@ class Load(NamedTuple):
 
 
 async def live(
-    make: Make, workload: Workload, systems: Mapping[str, System], load: Load
+    make: Make,
+    workload: Workload,
+    systems: Mapping[str, System],
+    load: Load,
+    watched: Watched | None = None,
 ) -> tuple[float, dict[str, list[Cell]]]:
     """The base deadline, and each system at each rate.
 
@@ -56,6 +69,7 @@ async def live(
         workload: Questions with gold; their recorded samples say how difficult they are.
         systems: By name.
         load: What comes.
+        watched: What the engine's steps are compared with.
     """
     thinks = load.asks and ".think" in workload.name
     base = load.base or await _alone(make, workload, load, thinks)
@@ -65,10 +79,15 @@ async def live(
             count = max(1, round(rate * load.seconds))
             programs = workload.draw(count, load.seed, live=load.asks)
             times = arrivals(load.kind, rate, count, load.seed)
+            if watched is not None:
+                watched.record.start()
             served = await serve(
                 make(programs), system, programs, times, load.longest, base=base, thinking=thinks
             )
-            found[name].append(summed_up(rate, base, served))
+            one = summed_up(rate, base, served)
+            if watched is not None:
+                one = one._replace(slower=watched.record.slower(watched.speed))
+            found[name].append(one)
             sys.stderr.write(f"{name} at {rate:g}: {found[name][-1]}\n")
     return base, found
 

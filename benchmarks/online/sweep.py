@@ -59,6 +59,7 @@ class Cell(NamedTuple):
         tokens: Net, mean of a program.
         accuracy: Share that is right.
         good: Share that is right, and in time.
+        slower: How many times as long as measured before the engine's steps took; 0 if it is not known.
     """
 
     rate: float
@@ -70,6 +71,7 @@ class Cell(NamedTuple):
     tokens: float
     accuracy: float
     good: float
+    slower: float = 0.0
 
 
 def run(
