@@ -32,7 +32,7 @@ from benchmarks.output import show
 from dynasor_graph.algorithms import find_algorithm
 from dynasor_graph.calibration import read_policy_file
 from dynasor_graph.comparison import Arm, compare
-from dynasor_graph.demo import PLANS, Plan, demo_questions
+from dynasor_graph.demo import PLANS, Plan, demo_questions, start_cold
 from dynasor_graph.engine import Engine, FakeEngine, open_engine
 from dynasor_graph.executor import Judged
 from dynasor_graph.questions import Question
@@ -185,6 +185,7 @@ async def run(
             reward = FunctionReward(lambda partial: 0.9) if fake else open_reward(**like)
             await stack.enter_async_context(reward)
         for arm, (plan, questions) in left.items():
+            await start_cold(engine, reward)
             started = time.monotonic()
             many = replace(plan, programs=told.programs)
             share = questions[number :: told.engines]

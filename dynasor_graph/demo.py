@@ -21,7 +21,7 @@ from dynasor_graph.runner import Runner
 from dynasor_graph.trace import TraceWriter
 from dynasor_graph.types import JSON
 
-__all__ = ["PLANS", "Plan", "demo_questions", "plans_for", "run_arm"]
+__all__ = ["PLANS", "Plan", "demo_questions", "plans_for", "run_arm", "start_cold"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,18 @@ def plans_for(algorithms: Sequence[str]) -> list[Plan]:
     return [plan for name in algorithms for plan in PLANS[name]]
 
 
+async def start_cold(*models: object) -> None:
+    """Empty the prefix caches of models that have one in this process.
+
+    Arms with the same seeds say the same: the second would be spared what the first had computed, and a
+    reward model would seem to cost it nothing.
+    """
+    for model in models:
+        forget = getattr(model, "forget_prefixes", None)
+        if forget is not None:
+            await forget()
+
+
 async def run_arm(
     plan: Plan,
     questions: Sequence[Question],
@@ -111,7 +123,7 @@ async def run_arm(
     on_event: Callable[[JSON], None] = lambda event: None,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> Arm:
-    """Run one plan over the questions.
+    """Run one plan over the questions, on empty prefix caches.
 
     Args:
         plan: What to run.
@@ -123,6 +135,7 @@ async def run_arm(
         on_result: Called with every result, as it comes.
     """
     results: list[Result] = []
+    await start_cold(engine, reward)
     with ExitStack() as stack:
         record: Callable[[JSON], Any] = lambda event: None  # noqa: E731
         if trace is not None:

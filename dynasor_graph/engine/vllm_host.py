@@ -25,6 +25,7 @@ from dynasor_graph.engine.template import apply_template
 from dynasor_graph.errors import (
     DynasorError,
     EngineDied,
+    EngineError,
     EngineStartError,
     NotInstalled,
     UnknownName,
@@ -52,6 +53,7 @@ _SWITCH = 5e-4
 """Seconds for which Python lets a thread run while another waits. vLLM's and the programs' do, and
 whoever sends something gives the lock away: with Python's 5 ms it waits for the other that long,
 and new requests reach the engine once all programs have decided (`benchmarks.overhead --switch`)."""
+_TRIES = 100
 _LLAMA = re.compile('"LlamaFor(CausalLM|SequenceClassification)"')
 _starting = threading.Lock()
 """Held while an engine starts: it changes the environment and the warning filters, and forks."""
@@ -115,6 +117,18 @@ class VllmHost:
         await self._own.stop()
         # Whoever still holds this does not hold AsyncLLM: at the interpreter's end its __del__ fails.
         del self._llm
+
+    async def forget_prefixes(self) -> None:
+        """Empty the prefix cache, so that nothing is found that was computed for others before.
+
+        Raises:
+            EngineError: Requests are running.
+        """
+        for _ in range(_TRIES):  # the last request has ended here before it has in vLLM's process
+            if await self._own.run(self._llm.reset_prefix_cache()):
+                return
+            await asyncio.sleep(0.01)
+        raise EngineError(f"{self.model!r} still has requests: its prefix cache stays as it is")
 
     # For subclasses ----------------------------------------------------------------------------
 

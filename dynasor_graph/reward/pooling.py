@@ -109,6 +109,11 @@ class PoolingReward:
     async def __aexit__(self, *exc: object) -> None:
         await self._pooler.__aexit__(*exc)
 
+    async def forget_prefixes(self) -> None:
+        """Empty the model's prefix cache, if it has one: see `VllmHost.forget_prefixes`."""
+        if isinstance(self._pooler, VllmPooler):
+            await self._pooler.forget_prefixes()
+
     async def score(self, partials: Sequence[Partial]) -> list[Score]:
         """Judge solutions, all at the same time, so that vLLM batches them."""
         return await all_of(self._score(partial) for partial in partials)

@@ -260,6 +260,23 @@ async def test_who_watches_knows_what_has_begun_and_ended_before_anybody_reads_i
         assert [what for what, one in told if one is request] == ["begun", "ended", "read"]
 
 
+async def test_prefixes_are_forgotten_unless_somebody_needs_them(vllm_engine: VllmEngine) -> None:
+    tokens = tuple(8 * await vllm_engine.encode("So many were there before. "))
+    requests = [Request(tokens=tokens, max_tokens=1) for _ in range(3)]
+    await complete(vllm_engine, requests[0])
+    assert (await complete(vllm_engine, requests[1])).cached > 0
+    await vllm_engine.forget_prefixes()
+    assert (await complete(vllm_engine, requests[2])).cached == 0
+
+    request = await endless(vllm_engine, 1000, chunk=1)
+    reading = asyncio.ensure_future(complete(vllm_engine, request))
+    await reported(vllm_engine, lambda load: load.running == 1)
+    with pytest.raises(EngineError, match="still has requests"):
+        await vllm_engine.forget_prefixes()
+    await vllm_engine.abort(request)
+    await reading
+
+
 async def test_a_stream_that_nobody_finishes_reading_is_freed(vllm_engine: VllmEngine) -> None:
     async def first() -> Delta:
         async with aclosing(vllm_engine.stream(await endless(vllm_engine, 900, chunk=2))) as deltas:

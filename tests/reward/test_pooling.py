@@ -163,6 +163,11 @@ async def test_what_is_too_long_says_both_lengths_and_the_cure() -> None:
         await said(FakePooler([0.0]), long)
 
 
+async def test_a_pooler_without_a_cache_has_nothing_to_forget() -> None:
+    async with PoolingReward(FakePooler([0.0])) as reward:
+        await reward.forget_prefixes()
+
+
 def test_options_of_a_model_are_not_for_a_pooler() -> None:
     with pytest.raises(ConfigError, match="a pooler takes no max_num_seqs"):
         PoolingReward(FakePooler([0.0]), max_num_seqs=4)
@@ -190,6 +195,19 @@ async def test_the_bundled_model_says_what_transformers_says_and_tells_right_fro
         for one, value in list(zip([*right, *wrong], values, strict=True))[::4]:
             logits = model(torch.tensor([[*one.prompt, *one.tokens]])).logits
             assert value == pytest.approx(torch.sigmoid(logits).item(), abs=0.02)
+
+
+@pytest.mark.vllm
+async def test_who_forgets_prefixes_computes_a_text_anew(pooling_reward: PoolingReward) -> None:
+    found = solved(1)[0]
+    one = partial(found.question, found.right, ended=True)
+    await pooling_reward.forget_prefixes()
+    (first,) = await score(pooling_reward, [one])
+    (again,) = await score(pooling_reward, [one])
+    await pooling_reward.forget_prefixes()
+    (anew,) = await score(pooling_reward, [one])
+    assert first.computed == len(one.prompt) + len(one.tokens) == anew.computed
+    assert again.computed < first.computed
 
 
 @pytest.mark.vllm
