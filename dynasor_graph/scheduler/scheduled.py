@@ -12,6 +12,7 @@ from dynasor_graph.engine import Engine, check_fits
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError
 from dynasor_graph.scheduler.admission import Admission
 from dynasor_graph.scheduler.facts import Facts
+from dynasor_graph.scheduler.following import Following
 from dynasor_graph.scheduler.giving import Giving
 from dynasor_graph.scheduler.orders import Order, order_named
 from dynasor_graph.scheduler.prefixes import Prefixes
@@ -87,8 +88,14 @@ class Scheduled:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._giving = Giving(self._admit)
         self._hurried = set[Turn]()  # that wait, and for which no places are gathered
-        self._reader: asyncio.Task[None] | None = None
-        self._reading: Load | None = None
+        self._following = Following(
+            engine,
+            self._turns,
+            self._admission,
+            within=None if self._fixed else self._within,
+            changed=self._give,
+            died=self._fail_waiting,
+        )
 
     async def __aenter__(self) -> Self:
         engine = await self.engine.__aenter__()
@@ -100,8 +107,7 @@ class Scheduled:
 
     async def __aexit__(self, *exc: object) -> None:
         self._fail_waiting(EngineDied("the engine was closed while requests were waiting"))
-        if self._reader is not None and not self._reader.done():
-            self._reader.cancel()
+        self._following.stop()
         await self.engine.__aexit__(*exc)
 
     def _first(self) -> int:
@@ -253,7 +259,7 @@ class Scheduled:
         for turn in self._turns.admit(self._now()):
             _wake(turn)
         if self._turns:
-            self._follow()
+            self._following.start()
 
     def _queued(self, turn: Turn) -> float:
         went = self._now() if turn.went is None else turn.went
@@ -267,7 +273,7 @@ class Scheduled:
             turn.ended.__cause__ = error
             _wake(turn)
 
-    # The engine's load -------------------------------------------------------------------------
+    # Its loop and load -------------------------------------------------------------------------
 
     def _here(self) -> asyncio.AbstractEventLoop:
         """The loop that is served.
@@ -295,37 +301,6 @@ class Scheduled:
     def _now(self) -> float:
         """Seconds on the clock of the loop that is served."""
         return 0.0 if self._loop is None else self._loop.time()
-
-    def _follow(self) -> None:
-        """Read the load from now on, as long as something waits."""
-        if self._reader is None or self._reader.done():
-            self._reader = asyncio.ensure_future(self._read_load())
-
-    async def _read_load(self) -> None:
-        while True:
-            # First the pause: what was sent a moment ago is not in the engine's numbers yet.
-            await asyncio.sleep(self._admission.interval)
-            if not self._turns:
-                return
-            inside = self._turns.inside
-            try:
-                load = await self.engine.load()
-            except EngineDied as error:
-                self._fail_waiting(error)
-                return
-            except EngineError:
-                pass  # no reading: everything stays as it is until the next
-            else:
-                self._adjust(load, inside)
-
-    def _adjust(self, load: Load, inside: int) -> None:
-        turns = self._turns
-        turns.pressed = load.kv_usage >= self._admission.pressed
-        if not self._fixed:
-            limit = self._admission.next(turns.limit, inside, load, self._reading)
-            turns.limit = self._within(limit)
-        self._reading = load
-        self._give()
 
     async def load(self) -> Load:
         """The engine's load; what waits here counts as waiting, for that is what it does."""

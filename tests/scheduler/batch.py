@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Self
 
+from dynasor_graph.engine import Engine, complete
 from dynasor_graph.errors import EngineDied, EngineError
-from dynasor_graph.types import JSON, Delta, Load, Message, Request
+from dynasor_graph.types import JSON, Completion, Delta, Load, Message, Request
 
 
 class Stay:
@@ -145,3 +147,24 @@ async def _stopped(stay: Stay, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def now() -> float:
+    """Seconds on the clock."""
+    return asyncio.get_running_loop().time()
+
+
+def ask(program: str = "", tokens: int = 1, prompt: int = 1) -> Request:
+    """A request for so many tokens."""
+    return Request(tokens=(1,) * prompt, max_tokens=tokens, program=program)
+
+
+@asynccontextmanager
+async def waiting(
+    engine: Engine, *requests: Request
+) -> AsyncIterator[list[asyncio.Task[Completion]]]:
+    """The requests as tasks that have come to where they wait."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(complete(engine, request)) for request in requests]
+        await asyncio.sleep(0.01)
+        yield tasks

@@ -6,37 +6,17 @@ import asyncio
 import math
 import random
 import statistics
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 
 import pytest
 
-from dynasor_graph.engine import FakeEngine, Watcher, complete
+from dynasor_graph.engine import FakeEngine, complete
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError, Overloaded, PromptTooLong
 from dynasor_graph.scheduler import Admission, Order, Scheduled, order_named
 from dynasor_graph.types import Completion, Request
-from tests.scheduler.batch import BatchEngine
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def ask(program: str = "", tokens: int = 1, prompt: int = 1) -> Request:
-    return Request(tokens=(1,) * prompt, max_tokens=tokens, program=program)
-
-
-@asynccontextmanager
-async def waiting(
-    engine: Scheduled, *requests: Request
-) -> AsyncIterator[list[asyncio.Task[Completion]]]:
-    """The requests as tasks that have come to where they wait."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(complete(engine, request)) for request in requests]
-        await asyncio.sleep(0.01)
-        yield tasks
-
+from tests.scheduler.batch import BatchEngine, ask, now, waiting
 
 # The paper's example -----------------------------------------------------------------------------
 
@@ -425,84 +405,6 @@ def test_closing_the_engine_fails_what_waits():
     run_virtual(main())
 
 
-# The engine's load -------------------------------------------------------------------------------
-
-
-def test_the_limit_finds_the_seats_of_the_engine_and_keeps_the_queue():
-    async def main() -> None:
-        batch = BatchEngine(seats=200)
-        engine = Scheduled(batch)
-        async with waiting(engine, *(ask(tokens=10) for _ in range(2000))):
-            await asyncio.sleep(5)
-            load = await batch.load()
-            assert load.running == 200
-            await asyncio.sleep(25)
-            load = await batch.load()
-            assert load.running == 200
-            assert 1 <= load.waiting <= 13
-            assert 200 < engine.counts.limit <= 213
-            assert (await engine.load()).waiting == load.waiting + engine.counts.waiting
-        # 100 s of work, 5 readings a second at the most, none when nothing waits any more.
-        assert batch.loads < 520
-        before = batch.loads
-        await asyncio.sleep(100)
-        assert batch.loads == before
-
-    run_virtual(main())
-
-
-def test_an_engine_that_says_how_many_fit_is_full_from_the_first_moment():
-    class Seated(BatchEngine):
-        seats = 200
-
-    async def main() -> int:
-        batch = Seated(seats=200)
-        engine = Scheduled(batch)
-        async with waiting(engine, *(ask(tokens=10) for _ in range(2000))):
-            return (await batch.load()).running
-
-    assert run_virtual(main()) == 200
-
-
-@pytest.mark.parametrize(
-    ("limit", "blind", "kv_usage", "most"),
-    [
-        pytest.param(5, False, 0.0, 5, id="fixed"),
-        pytest.param(None, True, 0.0, 64, id="no-load-reported"),
-        pytest.param(None, False, 0.93, 64, id="cache-short"),
-    ],
-)
-def test_the_limit_stays_where_the_load_gives_no_reason(
-    limit: int | None, blind: bool, kv_usage: float, most: int
-):
-    async def main() -> int:
-        batch = BatchEngine(seats=1000)
-        batch.blind, batch.kv_usage = blind, kv_usage
-        engine = Scheduled(batch, limit=limit)
-        async with waiting(engine, *(ask(tokens=2) for _ in range(300))):
-            pass
-        return batch.most
-
-    assert run_virtual(main()) == most
-
-
-def test_when_the_cache_is_short_programs_that_have_begun_go_first():
-    async def main() -> list[str]:
-        batch = BatchEngine(seats=1)
-        batch.kv_usage = 0.95
-        engine = Scheduled(batch, order_named("sjf", phi=None), limit=1)
-        engine.tell("long", remaining=50, mean_tokens=100)
-        engine.tell("short", remaining=1, mean_tokens=2)
-        async with (
-            waiting(engine, *(ask("long", 2) for _ in range(3))),
-            waiting(engine, ask("short", 2)),
-        ):
-            pass
-        return [request.program for request in batch.served]
-
-    assert run_virtual(main()) == ["long", "long", "long", "short"]
-
-
 # Event loops and settings ------------------------------------------------------------------------
 
 
@@ -593,146 +495,3 @@ def test_a_place_can_be_kept_for_the_next_branch_of_its_program(gather: float, s
         return [request.program for request in batch.served[1:]]
 
     assert run_virtual(main()) == served
-
-
-# Free places are gathered ------------------------------------------------------------------------
-
-
-class Dear(BatchEngine):
-    """A batch that says how many it seats, and what a prompt costs its steps."""
-
-    def __init__(self, seats: int, surcharge: float, pace: float = 1.0) -> None:
-        super().__init__(seats, pace)
-        self.seats, self.surcharge = seats, surcharge
-
-
-def went(engine: Scheduled, lengths: list[int], *, apart: float = 0.0) -> list[float]:
-    """Seconds after which each request was let in; they come at once, or so many seconds apart."""
-
-    async def one(number: int, length: int) -> float:
-        await asyncio.sleep(apart * number)
-        return apart * number + (await complete(engine, ask(tokens=length))).queued
-
-    async def main() -> list[float]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(*item)) for item in enumerate(lengths)]
-        return [round(task.result(), 3) for task in tasks]
-
-    return run_virtual(main())
-
-
-@pytest.mark.parametrize(
-    ("gather", "surcharge", "second"),
-    [
-        # Places come free at 1, 2, 3 and 4 seconds; four that wait take them.
-        pytest.param(0.0, 9.0, [1.0, 2.0, 3.0, 4.0], id="one-by-one"),
-        pytest.param(None, 0.0, [1.0, 2.0, 3.0, 4.0], id="an-engine-to-which-prompts-cost-nothing"),
-        # Half of 2 s for two that are left is 2 s: one stands empty for a second, two for half of one.
-        pytest.param(None, 2.0, [2.5, 2.5, 4.5, 4.5], id="an-engine-that-says-what-prompts-cost"),
-        pytest.param(1.0, 0.0, [2.0, 2.0, 4.0, 4.0], id="as-told"),
-    ],
-)
-def test_places_that_come_free_are_given_away_together(
-    gather: float | None, surcharge: float, second: list[float]
-):
-    engine = Scheduled(Dear(4, surcharge), "fcfs", limit=4, gather=gather)
-    found = went(engine, [1, 2, 3, 4, 9, 9, 9, 9])
-    assert found == [0.0, 0.0, 0.0, 0.0, *second]
-
-
-def test_nobody_waits_for_others_while_places_are_free():
-    engine = Scheduled(Dear(4, 1.0), "fcfs")
-    assert went(engine, [9, 9, 9], apart=0.25) == [0.0, 0.25, 0.5]
-
-
-def test_all_that_end_at_once_leave_their_places_at_once():
-    engine = Scheduled(Dear(4, 0.003), "fcfs")
-    assert went(engine, [1, 1, 1, 1, 2, 2, 2, 2]) == [0.0] * 4 + [1.0] * 4
-
-
-def test_none_wait_in_an_engine_whose_places_are_gathered():
-    async def most(surcharge: float) -> int:
-        batch = Dear(32, surcharge)
-        engine = Scheduled(batch)
-        async with waiting(engine, *(ask(tokens=1) for _ in range(200))):
-            pass
-        return batch.most
-
-    assert [run_virtual(most(surcharge)) for surcharge in (0.0, 0.1)] == [34, 32]
-
-
-@pytest.mark.parametrize("comes", [0.5, 1.5], ids=["before-a-place-is-free", "while-it-is-kept"])
-def test_no_place_is_kept_from_a_probe(comes: float):
-    async def main() -> tuple[float, float]:
-        engine = Scheduled(Dear(2, 8.0), "gang")
-        probe, branch = ask("a"), ask("a")
-        probe.priority = -1
-        async with waiting(engine, ask("a"), ask("a", tokens=30), branch) as tasks:
-            await asyncio.sleep(comes - 0.01)
-            told = await complete(engine, probe)
-        return round(comes + told.queued, 2), round((await tasks[2]).queued, 2)
-
-    went, branch = run_virtual(main())
-    assert went == max(1.0, comes)
-    assert branch == went + 1.0 + 4.0  # its place is kept anew: half of 8 s for the one that runs
-
-
-def test_who_gives_up_while_places_are_gathered_takes_none():
-    async def main() -> tuple[int, int]:
-        batch = Dear(2, 2.0)
-        engine = Scheduled(batch, "fcfs")
-        given_up, stays = ask(tokens=1), ask(tokens=1)
-        async with waiting(engine, ask(tokens=1), ask(tokens=9), given_up, stays):
-            await asyncio.sleep(1.5)  # a place is free since 1.0, and is given away at 2.0
-            await engine.abort(given_up)
-        return len(batch.served), engine.counts.inside
-
-    assert run_virtual(main()) == (3, 0)
-
-
-class Telling(BatchEngine):
-    """A batch of four whose steps are told of by hand, and to which prompts are dear."""
-
-    def __init__(self) -> None:
-        super().__init__(4)
-        self.seats, self.surcharge = 4, 2.0
-        self.tell: Watcher = lambda begun, ended: None
-
-    def watch(self, watcher: Watcher) -> None:
-        self.tell = watcher
-
-
-def test_places_of_all_that_end_in_a_step_are_given_away_before_they_are_read():
-    async def main() -> tuple[int, int, int]:
-        batch = Telling()
-        engine = Scheduled(batch, "fcfs", limit=4)
-        first, second = ([ask(tokens=5) for _ in range(4)] for _ in range(2))
-        async with waiting(engine, *first, *second):
-            batch.tell(first, [])
-            batch.tell([], first)
-            counts = engine.counts
-            await asyncio.sleep(0)  # the batch has more than it seats: those that ended are in it
-            return counts.inside, counts.waiting, batch.most
-
-    assert run_virtual(main()) == (4, 0, 8)
-
-
-@pytest.mark.parametrize(
-    ("begun", "second"),
-    [
-        pytest.param([1, 2, 3], 1.0 + 3.0, id="they-are-generated"),  # half of 2 s for all three
-        pytest.param([], 1.0, id="their-prompts-are-still-to-come"),
-    ],
-)
-def test_a_place_waits_for_those_that_are_generated(begun: list[int], second: float):
-    async def main() -> float:
-        batch = Telling()
-        engine = Scheduled(batch, "fcfs", limit=4)
-        first, last = [ask(tokens=length) for length in (1, 9, 9, 9)], ask()
-        async with waiting(engine, *first, last) as tasks:
-            batch.tell([first[number] for number in begun], [])
-            await asyncio.sleep(0.98)
-            batch.tell([], [first[0]])
-        return round((await tasks[4]).queued, 1)
-
-    assert run_virtual(main()) == second
