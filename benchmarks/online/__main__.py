@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,14 @@ async def _on_engine(
 ) -> list[dict[str, Any]]:
     """A row for each system and rate, on a real engine."""
     options: dict[str, Any] = {"fast_start": args.fast_start or None}
-    if args.recorded:
+    make_engine: Callable[..., VllmEngine] = VllmEngine
+    if args.sleeping:
+        from benchmarks.sleeping import SleepingEngine
+
+        make_engine, options = SleepingEngine, {"hurry": args.sleeping}
+    elif args.recorded:
         options |= ENGINE_ARGS
-    async with VllmEngine(args.engine, max_num_seqs=args.seats, thread=False, **options) as engine:
+    async with make_engine(args.engine, max_num_seqs=args.seats, thread=False, **options) as engine:
 
         def make(programs: Sequence[Program]) -> Engine:
             if not args.recorded:
@@ -224,6 +229,12 @@ def main() -> None:
     parser.add_argument("--base", type=float, help="the base deadline in seconds, if it is known")
     parser.add_argument("--engine", help="a model for vLLM, at --rates, instead of simulated")
     parser.add_argument("--recorded", action="store_true", help="it computes, the samples answer")
+    parser.add_argument(
+        "--sleeping",
+        type=float,
+        metavar="HURRY",
+        help="with --recorded: steps compute nothing (benchmarks.sleeping), so many times as fast",
+    )
     parser.add_argument("--seats", type=int, default=256, help="max_num_seqs, for --engine")
     parser.add_argument(
         "--measured",
