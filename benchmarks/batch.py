@@ -49,7 +49,7 @@ MORE = {
 """Policies beside those of the demo."""
 
 
-REWARD_TOO = ("gpu_memory_utilization", "kv_cache_memory_bytes")
+REWARD_TOO = ("gpu_memory_utilization", "kv_cache_memory_bytes", "thread")
 """Arguments of the engine that hold for the reward model beside it, too."""
 
 

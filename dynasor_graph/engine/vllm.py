@@ -72,6 +72,7 @@ class VllmEngine(VllmHost):
         self._heard = set[str]()  # names of requests that vLLM has said something of
         self._readers: Calls | None = None
         self._watcher: Watcher | None = None
+        self._watching: Calls | None = None  # into the loop of who watches
         self._serial = itertools.count()
 
     def _arguments(self) -> dict[str, Any]:
@@ -104,10 +105,7 @@ class VllmEngine(VllmHost):
                 async for delta in deltas:
                     yield delta
             return
-        loop = asyncio.get_running_loop()
-        if self._readers is None or self._readers.loop is not loop:
-            self._readers = Calls(loop)
-        box = Mailbox(self._readers)
+        box = Mailbox(self._calls_here())
         closed = EngineDied(_CLOSED)
         pump = self._own.spawn(self._pump(request, name, box), lambda: box.put(closed))
         try:
@@ -117,6 +115,13 @@ class VllmEngine(VllmHost):
             self._forget(request, name)
             if not box.ended:
                 pump.cancel()
+
+    def _calls_here(self) -> Calls:
+        """Into the loop that runs now: one object for all that is said there, so that order holds."""
+        loop = asyncio.get_running_loop()
+        if self._readers is None or self._readers.loop is not loop:
+            self._readers = Calls(loop)
+        return self._readers
 
     def _forget(self, request: Request, name: str) -> None:
         self._named.pop(name, None)
@@ -196,22 +201,29 @@ class VllmEngine(VllmHost):
 
     # Steps -----------------------------------------------------------------------------------
 
-    def watch(self, watcher: Watcher) -> None:
+    def watch(self, watcher: Watcher) -> bool:
         """Tell of each step: requests that have begun with it, and requests that it has ended.
 
-        It is told on the loop of those who read, before any of them is woken: who sends new requests
-        then has them in the engine while the others still read. In place of who was told before.
+        It is told on the loop that runs now, before any of those is woken who read there: who sends
+        new requests then has them in the engine while the others still read. In place of who was
+        told before.
+
+        Returns:
+            That it does: an engine that stands before others may have to say no.
         """
-        self._watcher = watcher
+        self._watcher, self._watching = watcher, self._calls_here()
+        return True
 
     def _tell(self, begun: list[str], ended: list[str]) -> None:
-        if (watcher := self._watcher) is None:
+        """On vLLM's loop, which need not be that of who watches."""
+        watcher, calls = self._watcher, self._watching
+        if watcher is None or calls is None:
             return
         step = self._those(begun), self._those(ended)
-        if self._own.here:
+        if calls.loop is asyncio.get_running_loop():
             watcher(*step)
-        elif self._readers is not None:
-            self._readers.soon(lambda: watcher(*step))
+        else:
+            calls.soon(lambda: watcher(*step))
 
     def _those(self, names: list[str]) -> list[Request]:
         return [request for name in names if (request := self._named.get(name)) is not None]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
-from dynasor_graph.engine import Engine
+from dynasor_graph.engine import Engine, Watcher
 from dynasor_graph.replay.script import Reply
+from dynasor_graph.scheduler.facts import Facts
 from dynasor_graph.types import Load, Request
 
 __all__ = ["Computed", "Computing"]
@@ -31,6 +33,8 @@ class Computed:
 
     def __init__(self, engine: Engine, ids: int = 1000) -> None:
         self._engine, self._ids = engine, ids
+        self._facts = Facts(engine)
+        self._of: dict[Request, Request] = {}  # by what is asked of the engine
 
     def start(self, request: Request, most: int, reply: Reply) -> Computing:
         """Ask the engine for so many tokens."""
@@ -44,11 +48,21 @@ class Computed:
             logprobs=False,
             top_logprobs=0,
         )
-        return Computing(self._engine, asked, most)
+        self._of[asked] = request
+        return Computing(self._engine, asked, most, lambda: self._of.pop(asked, None))
 
     async def load(self) -> Load:
         """The engine's."""
         return await self._engine.load()
+
+    def watch(self, watcher: Watcher) -> bool:
+        """Tell of the engine's steps, if it does."""
+        return self._facts.watch(
+            lambda begun, ended: watcher(self._those(begun), self._those(ended))
+        )
+
+    def _those(self, asked: Sequence[Request]) -> list[Request]:
+        return [request for one in asked if (request := self._of.get(one)) is not None]
 
 
 class Computing:
@@ -58,6 +72,7 @@ class Computing:
         engine: What computes.
         request: What it is asked.
         most: Tokens that count as made; 0 asks nothing.
+        over: Called when nothing more of it comes.
 
     Attributes:
         said: Tokens that were delivered.
@@ -65,11 +80,16 @@ class Computing:
         cached: Prompt tokens found in the prefix cache, once it has ended.
     """
 
-    def __init__(self, engine: Engine, request: Request, most: int) -> None:
+    def __init__(
+        self, engine: Engine, request: Request, most: int, over: Callable[[], object]
+    ) -> None:
         self.said = self.made = self.cached = 0
         self._engine, self._request, self._most = engine, request, most
         self._came = asyncio.Event()
+        self._over = over
         self._reading = asyncio.ensure_future(self._read()) if most else None
+        if not most:
+            over()
         self._aborting: asyncio.Task[None] | None = None
 
     def abort(self) -> None:
@@ -101,4 +121,5 @@ class Computing:
                             self.made = self._most  # it ended by itself a little early
                     self._came.set()
         finally:
+            self._over()
             self._came.set()

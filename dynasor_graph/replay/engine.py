@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, Self
 
-from dynasor_graph.engine import Engine, check_fits
+from dynasor_graph.engine import Engine, Watcher, check_fits
 from dynasor_graph.errors import ConfigError, EngineError, InputError
 from dynasor_graph.recordings import Recorded, Sample
 from dynasor_graph.replay.computed import Computed
@@ -117,6 +117,10 @@ class ReplayEngine:
     def surcharge(self) -> float:
         """See the attribute; an engine's may change."""
         return float(getattr(self._machine, "surcharge", 0.0))
+
+    def watch(self, watcher: Watcher) -> bool:
+        """Tell of the steps of an engine behind it, if that does; see `VllmEngine.watch`."""
+        return self._timing.watch(watcher)
 
     def _take(self, row: Recorded, sample: Sample) -> Known:
         if not sample.tokens or sample.tokens < 0:

@@ -6,6 +6,7 @@ import asyncio
 import math
 from typing import Protocol
 
+from dynasor_graph.engine import Watcher
 from dynasor_graph.replay.script import Reply
 from dynasor_graph.simulation import Clocked, Speed
 from dynasor_graph.types import Load, Request
@@ -55,6 +56,10 @@ class Timing(Protocol):
         """What is being done now; `generated` is passed over."""
         ...
 
+    def watch(self, watcher: Watcher) -> bool:
+        """Tell of each step from now on, if it knows of them; whether it does."""
+        ...
+
 
 class Batched:
     """Requests in the batch of one machine.
@@ -74,6 +79,10 @@ class Batched:
         """As the machine says."""
         return self._clocked.load()
 
+    def watch(self, watcher: Watcher) -> bool:
+        """It does not tell."""
+        return False
+
 
 class Paces:
     """Requests that all run at once, each at its own speed."""
@@ -92,6 +101,10 @@ class Paces:
     async def load(self) -> Load:
         """How many run, those included whose last delta was not read."""
         return Load(running=len(self._running), prompt_computed=self._computed)
+
+    def watch(self, watcher: Watcher) -> bool:
+        """There are no steps."""
+        return False
 
 
 class Pace:

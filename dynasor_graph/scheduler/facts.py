@@ -31,8 +31,5 @@ class Facts:
 
     def watch(self, watcher: Watcher) -> bool:
         """Have it tell of its steps from now on; whether it does. See `VllmEngine.watch`."""
-        watch: Callable[[Watcher], None] | None = getattr(self._engine, "watch", None)
-        if watch is None:
-            return False
-        watch(watcher)
-        return True
+        watch: Callable[[Watcher], bool] | None = getattr(self._engine, "watch", None)
+        return watch is not None and watch(watcher)

@@ -242,7 +242,10 @@ async def test_who_watches_knows_what_has_begun_and_ended_before_anybody_reads_i
 ) -> None:
     told: list[tuple[str, Request]] = []
 
+    loops = list[asyncio.AbstractEventLoop]()
+
     def watch(begun: Sequence[Request], ended: Sequence[Request]) -> None:
+        loops.append(asyncio.get_running_loop())
         told.extend(("begun", request) for request in begun)
         told.extend(("ended", request) for request in ended)
 
@@ -256,6 +259,7 @@ async def test_who_watches_knows_what_has_begun_and_ended_before_anybody_reads_i
         for request in requests:
             group.create_task(read(request))
     engine.watch(lambda *_: None)  # others use the engine, too
+    assert set(loops) == {asyncio.get_running_loop()}  # and not vLLM's, if that has a thread
     for request in requests:
         assert [what for what, one in told if one is request] == ["begun", "ended", "read"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
 
-from dynasor_graph.engine import FakeEngine, complete
+from dynasor_graph.engine import FakeEngine, Watcher, complete
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.errors import EngineDied
 from dynasor_graph.questions import Question
@@ -15,7 +16,8 @@ from dynasor_graph.recordings import Recorded, Sample
 from dynasor_graph.replay import ReplayEngine
 from dynasor_graph.results import Result
 from dynasor_graph.runner import Runner
-from dynasor_graph.types import Completion, Load, Request
+from dynasor_graph.simulation import SPEEDS
+from dynasor_graph.types import Completion, Delta, Load, Request
 
 ENDLESS = "." * 10_000
 
@@ -81,3 +83,47 @@ def test_the_death_of_the_engine_is_told():
 
     with pytest.raises(EngineDied):
         run_virtual(main())
+
+
+class Telling(FakeEngine):
+    """Tells of its steps by hand, and keeps what it was asked."""
+
+    tell: Watcher
+    asked: list[Request]
+
+    def watch(self, watcher: Watcher) -> bool:
+        self.tell, self.asked = watcher, []
+        return True
+
+    def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        self.asked.append(request)
+        return super().stream(request)
+
+
+def test_steps_of_the_engine_behind_are_told_with_the_requests_that_were_made():
+    told: list[tuple[list[Request], list[Request]]] = []
+
+    async def main() -> list[Request]:
+        async with Telling([ENDLESS], speed=1) as engine:
+            replayed = ReplayEngine([recorded(Sample("7", 20), Sample("7", 30))], machine=engine)
+            assert replayed.watch(lambda begun, ended: told.append((list(begun), list(ended))))
+            prompt = tuple(await replayed.render([{"role": "user", "content": "q"}]))
+            requests = [Request(tokens=prompt, max_tokens=99) for _ in range(2)]
+            async with asyncio.TaskGroup() as group:
+                for request in requests:
+                    group.create_task(complete(replayed, request))
+                for _ in range(5):  # it makes a token at each turn of the loop
+                    await asyncio.sleep(0)
+                engine.tell(engine.asked, [])
+                engine.tell([], engine.asked[:1])
+            engine.tell([], engine.asked)  # they are over, and nobody asks any more
+            return requests
+
+    first, second = run_virtual(main())
+    assert told == [([first, second], []), ([], [first]), ([], [])]
+
+
+def test_a_machine_that_is_no_engine_does_not_tell():
+    row = recorded(Sample("7", 20))
+    for machine in (None, SPEEDS["h200-7b"]):
+        assert not ReplayEngine([row], machine=machine).watch(lambda *_: None)

@@ -12,8 +12,9 @@ class Talkative(FakeEngine):
     seats, surcharge = 8, 0.005
     watcher: Watcher | None = None
 
-    def watch(self, watcher: Watcher) -> None:
+    def watch(self, watcher: Watcher) -> bool:
         self.watcher = watcher
+        return True
 
 
 def test_an_engine_that_says_nothing_is_taken_to_have_no_seats_and_no_surcharge():

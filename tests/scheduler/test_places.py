@@ -112,8 +112,9 @@ class Telling(BatchEngine):
         self.seats, self.surcharge = 4, 2.0
         self.tell: Watcher = lambda begun, ended: None
 
-    def watch(self, watcher: Watcher) -> None:
+    def watch(self, watcher: Watcher) -> bool:
         self.tell = watcher
+        return True
 
 
 def test_places_of_all_that_end_in_a_step_are_given_away_before_they_are_read():
