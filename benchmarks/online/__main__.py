@@ -17,7 +17,8 @@ answers, on vLLM in this process; with `--recorded` too, it computes as many tok
 and the samples answer: a folder of `benchmarks.shape` will do. `--measured FILE` measures its
 steps before: the same command without `--engine` and with `--speed FILE --base SECONDS` then simulates
 the same runs. Machines have slow minutes: "slower" is how many times as long as measured before the
-steps of a run took, and `--slower` simulates it.
+steps of a run took, and `--slower` simulates it. `python -m benchmarks.online.against FILE` does all
+that for the runs of `--kept FILE`, and says how near the simulation came.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.online.live import Load, Make, Watched, live
+from benchmarks.online.kept import KeptFile, Telling, Terms
+from benchmarks.online.live import Load, Make, Watched, live, simulated, slowed
 from benchmarks.online.sweep import ATTAINED, Cell, Setting, calm, cell, sustained
 from benchmarks.online.systems import SYSTEMS, System, fitted
 from benchmarks.online.workload import Program, Workload, read_workload
@@ -41,8 +43,7 @@ from dynasor_graph.engine import Engine
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.engine.vllm import VllmEngine
 from dynasor_graph.replay import ReplayEngine
-from dynasor_graph.simulation import Speed, read_speed
-from dynasor_graph.simulation.fit import MIXED, TERMS
+from dynasor_graph.simulation import read_speed
 
 BASELINE = "even + vLLM"
 
@@ -119,22 +120,11 @@ async def _on_engine(
         return await _at_rates(args, systems, make, asks=not args.recorded, watched=watched)
 
 
-def _speed(args: argparse.Namespace) -> Speed:
-    """The simulated engine's speed, on a host whose steps take longer if told so."""
-    speed = read_speed(args.speed)
-    slower = {name: args.slower * getattr(speed, name) for name in (*TERMS, *MIXED)}
-    return speed.model_copy(update=slower)
-
-
 async def _simulated(
     args: argparse.Namespace, systems: Mapping[str, System]
 ) -> list[dict[str, Any]]:
     """A row for each system and rate, on the simulated engine."""
-    speed = _speed(args)
-
-    def make(programs: Sequence[Program]) -> Engine:
-        return ReplayEngine([program.row for program in programs], machine=speed)
-
+    make = simulated(slowed(read_speed(args.speed), args.slower))
     return await _at_rates(args, systems, make, asks=False)
 
 
@@ -147,9 +137,10 @@ async def _at_rates(
     watched: Watched | None = None,
 ) -> list[dict[str, Any]]:
     table = []
+    kept = KeptFile(args.kept) if args.kept else None
+    speed = read_speed(args.speed) if watched is None else watched.speed
     for text in args.workloads:
         workload = _workload(text, args.most, live=asks)
-        longest = max(s.tokens or 0 for row in workload.rows for s in row.samples)
         load = Load(
             rates=args.at,
             seconds=args.seconds,
@@ -157,11 +148,21 @@ async def _at_rates(
             alone=args.alone,
             base=args.base,
             kind=args.arrivals,
-            longest=args.longest if asks else longest,
+            longest=args.longest if asks else workload.longest,
             asks=asks,
             seed=args.seed,
         )
-        base, found = await live(make, workload, systems, load, watched)
+        terms = Terms(
+            workload=text,
+            most=args.most,
+            arrivals=args.arrivals,
+            seed=args.seed,
+            policy=args.policy and str(args.policy),
+            seconds=args.seconds,
+            base=args.base or 0.0,
+            speed=speed,
+        )
+        base, found = await live(make, workload, systems, load, watched, Telling(terms, kept))
         table += [
             {"workload": workload.name, "base s": f"{base:.2f}", "system": name, **_cells(one)}
             for name, cells in found.items()
@@ -242,6 +243,12 @@ def main() -> None:
         metavar="FILE",
         help="measure the engine's speed before: --speed FILE then simulates the same runs",
     )
+    parser.add_argument(
+        "--kept",
+        type=Path,
+        metavar="FILE",
+        help="at --rates, each run as it ends: benchmarks.online.against simulates it",
+    )
     parser.add_argument("--longest", type=int, default=512, help="most tokens, for --engine")
     parser.add_argument("--fast-start", action="store_true", help="of the CPU build")
     args = parser.parse_args()
@@ -269,7 +276,7 @@ def main() -> None:
         show(f"{where}, {args.arrivals}", table, json_out=args.json_out)
         return
     systems = {BASELINE: known[BASELINE], **systems}
-    speed = _speed(args)
+    speed = slowed(read_speed(args.speed), args.slower)
     setting = Setting(speed, args.arrivals, args.slack, args.horizon, args.seed)
     plots: dict[str, dict[str, list[Cell]]] = {}
     with ProcessPoolExecutor(args.jobs) as pool:

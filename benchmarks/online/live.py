@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from benchmarks.online.arrivals import arrivals
 from benchmarks.online.serve import serve
@@ -14,12 +13,24 @@ from benchmarks.online.systems import SYSTEMS, System
 from benchmarks.online.workload import Program, Workload
 from benchmarks.steps import Record
 from dynasor_graph.engine import Engine
+from dynasor_graph.replay import ReplayEngine
 from dynasor_graph.simulation import Speed
+from dynasor_graph.simulation.fit import MIXED, TERMS
 
-__all__ = ["Load", "Make", "Watched", "live"]
+__all__ = ["Listener", "Load", "Make", "Watched", "live", "simulated", "slowed"]
 
 Make = Callable[[Sequence[Program]], Engine]
 """What answers these programs: an engine, open; the same for all runs, or a new one for each."""
+
+
+class Listener(Protocol):
+    """Who is told while it goes on."""
+
+    def based(self, base: float) -> None:
+        """The base deadline is known, in seconds."""
+
+    def ended(self, system: str, cell: Cell) -> None:
+        """A run has ended."""
 
 
 class Watched(NamedTuple):
@@ -61,6 +72,7 @@ async def live(
     systems: Mapping[str, System],
     load: Load,
     watched: Watched | None = None,
+    listener: Listener | None = None,
 ) -> tuple[float, dict[str, list[Cell]]]:
     """The base deadline, and each system at each rate.
 
@@ -70,9 +82,12 @@ async def live(
         systems: By name.
         load: What comes.
         watched: What the engine's steps are compared with.
+        listener: Whom to tell meanwhile.
     """
     thinks = load.asks and ".think" in workload.name
     base = load.base or await _alone(make, workload, load, thinks)
+    if listener is not None:
+        listener.based(base)
     found: dict[str, list[Cell]] = {name: [] for name in systems}
     for name, system in systems.items():
         for rate in load.rates[name]:
@@ -88,8 +103,20 @@ async def live(
             if watched is not None:
                 one = one._replace(slower=watched.record.slower(watched.speed))
             found[name].append(one)
-            sys.stderr.write(f"{name} at {rate:g}: {found[name][-1]}\n")
+            if listener is not None:
+                listener.ended(name, one)
     return base, found
+
+
+def simulated(speed: Speed) -> Make:
+    """Recorded samples, answered by the simulated engine."""
+    return lambda programs: ReplayEngine([one.row for one in programs], machine=speed)
+
+
+def slowed(speed: Speed, slower: float) -> Speed:
+    """That speed on a host whose steps take so many times as long."""
+    terms = {name: slower * getattr(speed, name) for name in (*TERMS, *MIXED)}
+    return speed.model_copy(update=terms)
 
 
 async def _alone(make: Make, workload: Workload, load: Load, thinks: bool) -> float:

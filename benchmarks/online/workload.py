@@ -44,6 +44,11 @@ class Workload(NamedTuple):
     name: str
     rows: tuple[Recorded, ...]
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sample."""
+        return max(sample.tokens or 0 for row in self.rows for sample in row.samples)
+
     def draw(self, count: int, seed: int, *, live: bool = False) -> list[Program]:
         """So many programs, questions with replacement, samples without.
 

@@ -126,21 +126,21 @@ def read_speed(text: Path | str) -> Speed:
 
 SPEEDS: dict[str, Speed] = {
     "h200-7b": Speed(
-        fixed=4.34e-3,
-        per_sequence=1.38e-5,
-        per_prompt_token=2.16e-5,
-        per_context_token=1.33e-8,
-        mixed=5.0e-3,
+        fixed=4.63e-3,
+        per_sequence=1.02e-5,
+        per_prompt_token=1.82e-5,
+        per_context_token=1.62e-8,
+        per_mixed_sequence=8.4e-6,
         max_num_seqs=256,
         max_num_batched_tokens=2048,
-        kv_tokens=1_910_000,
+        kv_tokens=2_116_976,
         block=16,
         source=(
-            "vLLM 0.26.0, one H200, Qwen2.5-7B shape in bf16 with CUDA graphs. Measured: decoding "
-            "4.56, 5.06 and 8.78 ms a step at batch 1, 64 and 256, prefill of 46,306 tokens/s, a KV "
-            "cache of 1.91 million tokens. Worked out: per_context_token, the 57,344 bytes of a "
-            "token's KV at 4.3 TB/s; fixed and per_sequence, relative least squares over the three. "
-            "mixed: 3.9 to 8.7 ms at 57 to 230 sequences on two hosts, benchmarks.overhead, 2026-11-29."
+            "vLLM 0.26.0, one H200, Qwen2.5-7B shape in bf16 with CUDA graphs, python -m "
+            "benchmarks.online --measured, 2026-11-30: steps under loads of several sizes, all terms "
+            "fitted. On three hosts per_sequence came out as 0.98e-5 to 1.04e-5, and what a prompt "
+            "costs a step of 256 as 2.2 to 2.7 ms beside its own tokens; in use steps took 1.02 to "
+            "1.22 times as long."
         ),
     ),
     "cpu-abacus-7m": Speed(

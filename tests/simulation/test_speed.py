@@ -49,9 +49,10 @@ def test_a_preset_says_where_it_comes_from(name: str):
      pytest.param(256, 8.78e-3, id="256")],
 )  # fmt: skip
 def test_the_h200_decodes_as_it_was_measured(batch: int, seconds: float):
-    # 128-token prompts, 128 new tokens: 192 tokens attended in the middle.
+    # 128-token prompts, 128 new tokens: 192 tokens attended in the middle. Measured in another way than
+    # the preset was, and on another day.
     step = SPEEDS["h200-7b"].step(batch, context_tokens=192 * batch)
-    assert step == pytest.approx(seconds, rel=0.07)
+    assert step == pytest.approx(seconds, rel=0.09)
 
 
 @pytest.mark.parametrize(
