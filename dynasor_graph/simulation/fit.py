@@ -125,7 +125,7 @@ def fit_speed(
         measured: The batches.
         terms: What is fitted. `MIXED` is not among it, for batches that begin at once have few steps of
             that kind: add it for steps of requests that come one after the other.
-        limits: The other fields of a `Speed`. What they say that steps take is taken off before.
+        limits: The other fields of a `Speed`.
 
     Raises:
         InputError: There are too few batches, one took no time, or a limit is wrong.
@@ -138,12 +138,10 @@ def fit_speed(
     for one in batches:
         if not one.seconds > 0:
             raise InputError(f"{one.name}: seconds must be more than 0, got {one.seconds}")
-    told = [name for name in (*TERMS, *MIXED) if name not in terms and name in limits]
     counts = [(one.counts(), one.seconds) for one in batches]
     rows = np.array([[n[name] / seconds for name in terms] for n, seconds in counts])
-    left = [1 - sum(limits[name] * n[name] for name in told) / seconds for n, seconds in counts]
     scale = np.maximum(rows.max(axis=0), 1e-300)  # columns alike: nnls stops by absolute size
-    found, _ = nnls(rows / scale, np.array(left))
+    found, _ = nnls(rows / scale, np.ones(len(rows)))
     values = {name: float(x) for name, x in zip(terms, found / scale, strict=True)}
     try:
         return Speed(**values, **limits)

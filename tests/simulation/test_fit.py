@@ -62,12 +62,8 @@ def test_the_speed_is_found_again():
     assert found.block == 16
 
 
-def test_what_steps_with_prompts_take_more_is_taken_off_before():
-    mixed: dict[str, Any] = {"mixed": 4e-3, "per_mixed_sequence": 1e-5}
-    slower = TRUE.model_copy(update=mixed)
-    found = fit_speed(batches(slower), **mixed)
-    for name in TERMS:
-        assert getattr(found, name) == pytest.approx(getattr(TRUE, name), rel=0.1), name
+def test_steps_with_prompts_take_longer_by_what_is_said():
+    slower = TRUE.model_copy(update={"mixed": 4e-3, "per_mixed_sequence": 1e-5})
     one = simulated(slower, 8, 32, 64)
     assert one.predicted(slower) == pytest.approx(one.seconds)
     assert one.seconds == pytest.approx(simulated(TRUE, 8, 32, 64).seconds + 4e-3 + 8e-5)
