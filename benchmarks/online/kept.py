@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.online.sweep import Cell
+from dynasor_graph.errors import explain
 from dynasor_graph.simulation import Speed
 
 __all__ = ["KeptFile", "KeptRun", "Telling", "Terms", "read_kept"]
@@ -108,7 +109,7 @@ def read_kept(path: Path) -> list[tuple[Terms, KeptRun]]:
             else:
                 raise SystemExit(f"{path}, line {number}: a run without terms before it")
         except ValidationError as error:
-            raise SystemExit(f"{path}, line {number}: {error}") from None
+            raise SystemExit(str(explain(error, f"{path}, line {number}"))) from None
     if not runs:
         raise SystemExit(f"{path}: there are no runs in it")
     return runs
