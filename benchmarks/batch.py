@@ -11,7 +11,8 @@ a machine may be had for some minutes at a time. With a model this small Python 
 GPU: `--engines 6` runs six engines side by side, each a process with its share of the questions
 and `--programs` of its own, on `--gpus` in turn. "GPU s" is for how long the arm had one GPU for
 itself: the seconds of all its engines by the engines on a GPU. `--fitted` adds an arm that stops by a
-policy file of `dynasor-graph calibrate`. Without anything left to run the table alone is printed.
+policy file of `dynasor-graph calibrate` (searches as-needed: as wide as it is expected to need).
+Without anything left to run the table alone is printed.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ from dynasor_graph.results import Result, ResultsFile
 from dynasor_graph.reward import FunctionReward, Reward, open_reward
 from dynasor_graph.runner import Runner
 
+SEARCHES = ("rebase", "mcts", "beam", "dvts", "particle_filter")
 MORE = {
     "self_consistency": ("beta-as-needed",),
     "cot": ("probe-confidence",),
-    "rebase": ("beta",),
-    "best_of_n": ("beta",),
+    **dict.fromkeys(("best_of_n", *SEARCHES), ("beta",)),
 }
 """Policies beside those of the demo."""
 
@@ -64,7 +65,10 @@ def plans(fitted: list[str]) -> dict[str, Plan]:
     for name, some in PLANS.items():
         for plan in [*some, *(replace(some[0], policy=policy) for policy in MORE.get(name, ()))]:
             found[f"{name}/{plan.policy}"] = plan
-        if name in files:
+        if name in files and name in SEARCHES:  # a level's paths end together: begin with few
+            policy = f"as-needed:policy={files[name]}"
+            found[f"{name}/fitted"] = replace(some[0], policy=policy)
+        elif name in files:
             vote = read_policy_file(Path(files[name])).belongs_to.vote
             settings = {**some[0].settings, "vote": vote}
             found[f"{name}/fitted"] = replace(some[0], policy=files[name], settings=settings)

@@ -7,6 +7,7 @@ sc-gsm8k                             a preset
 beta & lossless      beta | lossless all of them, any of them
 {"rule": "beta", "confidence": 0.9}  JSON, as in traces
 policy.json                          a file that `dynasor-graph calibrate` wrote
+as-needed:policy=policy.json         the same, with no more branches than it is expected to need
 """
 
 from __future__ import annotations
@@ -100,6 +101,13 @@ def _from_json(row: Mapping[str, Any]) -> Rule:
         raise explain(error, f"policy {name!r}") from None
 
 
+def _is_file(text: str) -> bool:
+    """Whether a file is meant, be it there or not: not `beta | a.json` or `as-needed:policy=a.json`."""
+    name, _, parameters = text.partition(":")
+    written_out = set("|&") & set(text) or (name.strip() in RULES and "=" in parameters)
+    return text.endswith(".json") and (Path(text).is_file() or not written_out)
+
+
 def _in_file(path: Path) -> Mapping[str, Any]:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
@@ -153,7 +161,7 @@ def read_policy(spec: str | Mapping[str, Any] | Rule) -> Rule:
         except json.JSONDecodeError as error:
             raise ConfigError(f"policy: not valid JSON ({error}): {text!r}") from None
         return _from_json(row)
-    if text.endswith(".json") and (not set("|&") & set(text) or Path(text).is_file()):
+    if _is_file(text):
         return _from_json(_in_file(Path(text)))
     for sign, combined in (("|", AnyOf), ("&", AllOf)):
         if sign in text:

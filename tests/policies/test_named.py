@@ -17,6 +17,7 @@ from dynasor_graph.policies import (
     RULES,
     AllOf,
     AnyOf,
+    AsNeeded,
     Beta,
     Certaindex,
     Decision,
@@ -172,6 +173,12 @@ def test_something_that_is_no_policy_at_all_is_a_config_error():
         pytest.param(
             '{"rule": "lossless"}', "beta | {}", AnyOf(policies=(Beta(), Lossless())), id="last"
         ),
+        pytest.param(
+            '{"rule": "lossless"}',
+            "as-needed:policy={}",
+            AsNeeded(policy=Lossless()),
+            id="of-another-rule",
+        ),
     ],
 )
 def test_a_policy_is_read_from_a_file(tmp_path: Path, text: str, spec: str, rule: Rule) -> None:
@@ -215,9 +222,10 @@ def test_a_folder_is_no_policy_file(tmp_path: Path) -> None:
         read_policy(str(tmp_path / "x.json"))
 
 
-def test_a_missing_file_in_a_combination_is_named_alone() -> None:
+@pytest.mark.parametrize("spec", ["beta | nowhere.json", "as-needed:policy=nowhere.json"])
+def test_a_missing_file_in_another_policy_is_named_alone(spec: str) -> None:
     with pytest.raises(ConfigError, match=r"policy: nowhere\.json: no such file"):
-        read_policy("beta | nowhere.json")
+        read_policy(spec)
 
 
 shares = st.floats(0, 1)
