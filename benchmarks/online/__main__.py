@@ -247,7 +247,7 @@ def main() -> None:
         "--kept",
         type=Path,
         metavar="FILE",
-        help="at --rates, each run as it ends: benchmarks.online.against simulates it",
+        help="with --recorded --measured: each run as it ends, for benchmarks.online.against",
     )
     parser.add_argument("--longest", type=int, default=512, help="most tokens, for --engine")
     parser.add_argument("--fast-start", action="store_true", help="of the CPU build")
@@ -263,6 +263,10 @@ def main() -> None:
     fixed = any(args.at.values())
     if fixed and not all(args.at.values()):
         parser.error("--rates: not all of --systems have rates of their own")
+    if args.kept and not (args.recorded and args.measured):
+        parser.error("--kept needs --recorded and --measured: what is kept is to be simulated")
+    if args.kept and args.kept.exists():
+        parser.error(f"--kept: {args.kept} is there already: move it away, or name another file")
     if args.engine and not fixed:
         parser.error("--engine needs --rates, such as --rates 4,8")
     systems = {name: known[name] for name in args.at}

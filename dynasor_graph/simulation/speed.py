@@ -138,9 +138,9 @@ SPEEDS: dict[str, Speed] = {
         source=(
             "vLLM 0.26.0, one H200, Qwen2.5-7B shape in bf16 with CUDA graphs, python -m "
             "benchmarks.online --measured, 2026-11-30: steps under loads of several sizes, all terms "
-            "fitted. On three hosts per_sequence came out as 0.98e-5 to 1.04e-5, and what a prompt "
-            "costs a step of 256 as 2.2 to 2.7 ms beside its own tokens; in use steps took 1.02 to "
-            "1.22 times as long."
+            "fitted. Five such fits of that day: fixed 4.56 to 5.00 ms, per_sequence 0.27e-5 to "
+            "1.04e-5 (the less of the one, the more of the other), and a prompt costs a step of 256 "
+            "1.7 to 2.7 ms beside its own tokens. In use steps took 1.02 to 1.22 times as long."
         ),
     ),
     "cpu-abacus-7m": Speed(
