@@ -116,7 +116,7 @@ def steady_row(count: int, order: str, turns: int) -> dict[str, Any]:
         now = number / 1000
         desk.enter(request, now)
         turn = inside[number % len(inside)]
-        desk.leave(turn, 100, cached=112, ended=True)
+        desk.leave(turn, 100, now, cached=112, ended=True)
         desk.move(desk.programs.tell(turn.program.name, now, remaining=number % BRANCHES))
         (inside[number % len(inside)],) = desk.admit(now)
     cpu = 1e6 * (time.process_time() - started) / turns

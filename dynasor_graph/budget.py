@@ -29,6 +29,9 @@ class Budget(BaseModel):
 
     tokens: int | None = Field(None, ge=1, description="most tokens generated, probes included")
     seconds: float | None = Field(None, gt=0, description="deadline for the best answer so far")
+    slo: float | None = Field(
+        None, gt=0, description="seconds in which an answer is wanted: it orders, and ends nothing"
+    )
     rounds: int | None = Field(None, ge=1, description="most rounds (graph nodes that sample)")
     branches: int | None = Field(None, ge=1, description="most branches, over all rounds")
     concurrency: int = Field(8, ge=1, description="most branches in flight at one time: the window")

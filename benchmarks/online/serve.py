@@ -62,7 +62,7 @@ async def serve(
         programs: What comes.
         times: When, in seconds from now.
         longest: Most tokens of a branch.
-        base: Seconds from arrival to the deadline of an easy program, for systems that cut.
+        base: Seconds from arrival to the deadline of an easy program.
         thinking: Whether the model is to think first.
     """
     front = engine if system.order is None else Scheduled(engine, system.order)
@@ -80,6 +80,7 @@ async def serve(
             budget={
                 "concurrency": system.window,
                 "seconds": _CUT * base * program.difficulty if system.cuts else None,
+                "slo": base * program.difficulty if system.told and base < math.inf else None,
             },
             sampling={"max_tokens": longest},
             thinking=thinking,

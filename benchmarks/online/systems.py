@@ -18,12 +18,14 @@ class System(NamedTuple):
         window: Branches of a program in flight.
         order: Of the scheduler; None for the engine alone.
         cuts: Whether a program ends at its deadline with the best answer it has.
+        told: Whether the scheduler is told the deadlines.
     """
 
     policy: str | dict[str, Any]
     window: int
     order: str | None
     cuts: bool = False
+    told: bool = False
 
 
 SYSTEMS: dict[str, System] = {
@@ -36,13 +38,15 @@ SYSTEMS: dict[str, System] = {
     "beta + gang": System("beta", 8, "gang"),
     "beta + sjf": System("beta", 8, "sjf"),
     "as-needed + sjf": System("beta-as-needed", 20, "sjf"),
+    "as-needed + slo": System("beta-as-needed", 20, "sjf", told=True),
     "as-needed + edf": System("beta-as-needed", 20, "edf", cuts=True),
 }
 """The paper's ablation, and the same with the rule that needs the fewest tokens.
 
 "even" is SGLang's and vLLM's case, "program-fifo" Parrot's, "gang" the paper's system without shortest
 job first. Its policy measures once, at five branches; ours is asked at each, with eight in flight,
-or as many as are expected to be needed. The last one knows the deadlines, and keeps them.
+or as many as are expected to be needed. "slo" is shortest job first that is told the deadlines, and puts
+off who cannot keep them any more. The last one cuts programs at them, and so keeps them.
 """
 
 
@@ -58,5 +62,6 @@ def fitted(path: Path) -> dict[str, System]:
     rule = AsNeeded(policy=read_policy(str(path))).model_dump(mode="json")
     return {
         "fitted + sjf": System(rule, 20, "sjf"),
+        "fitted + slo": System(rule, 20, "sjf", told=True),
         "fitted + edf": System(rule, 20, "edf", cuts=True),
     }

@@ -88,7 +88,10 @@ TOKENS = Annotated[
     int | None,
     typer.Option(help="Most tokens one program may generate, probes included."),
 ]
-SECONDS = Annotated[float | None, typer.Option(help="Deadline of one program, in seconds.")]
+SECONDS = Annotated[
+    float | None,
+    typer.Option(help="Deadline of one program, in seconds: it ends with the best answer it has."),
+]
 WINDOW = Annotated[int | None, typer.Option(help="Branches of one program in flight at a time.")]
 BRANCHES = Annotated[int | None, typer.Option(help="Most branches of one program (the knob).")]
 TEMPERATURE = Annotated[float | None, typer.Option(help="Sampling temperature, 0 to 2.")]

@@ -313,7 +313,8 @@ class Program(Generic[C]):
             remaining: Steps of the knob that are still expected; None: as before.
             mean_tokens: Tokens of one of them so far; 0 before the first.
         """
-        limit = self.settings.budget.seconds
+        limits = (self.settings.budget.seconds, self.settings.budget.slo)
+        limit = min((one for one in limits if one is not None), default=None)
         self._scheduler.tell(
             self.name,
             algorithm=type(self.settings).__name__,

@@ -52,6 +52,10 @@ class Order(BaseModel):
         """Seconds on the clock from which on it goes before all that are not due; earliest first."""
         return math.inf
 
+    def lapses(self, standing: Standing) -> float:
+        """Seconds on the clock from which on it goes behind all that have not lapsed."""
+        return math.inf
+
 
 class FirstCome(Order):
     """`fcfs`: requests by arrival, whichever program they belong to; what plain vLLM does."""
@@ -93,6 +97,9 @@ class ShortestFirst(Order):
     shorter programs that come as fast as load `l` (1: all the engine can do), it has begun after
     the work that was there before it and l x W x min(1 / `ageing`, `phi`) seconds.
 
+    Deadlines, where programs have them: who cannot keep its own any more goes behind all that can,
+    until it is escalated.
+
     Attributes:
         ageing: Tokens of work that a second of waiting makes up for; 0 switches ageing off.
         phi: Seconds for each output token (finish-time fairness) from which on a program is
@@ -112,9 +119,16 @@ class ShortestFirst(Order):
             return math.inf
         return standing.arrived + self.phi * (standing.generated + standing.work)
 
+    def lapses(self, standing: Standing) -> float:
+        """When its deadline cannot be kept any more."""
+        return standing.lapses
+
 
 class EarliestDeadline(Order):
     """`edf`: all requests of a program together, the one whose answer is due first.
+
+    Who cannot keep its deadline any more goes behind all that can: else, under too much load, each
+    is served just too late (the domino effect of earliest deadline first).
 
     Attributes:
         patience: Seconds after its arrival at which a program without a deadline counts as due, so
@@ -126,6 +140,10 @@ class EarliestDeadline(Order):
     def key(self, standing: Standing) -> float:
         """The deadline."""
         return standing.arrived + self.patience if standing.deadline is None else standing.deadline
+
+    def lapses(self, standing: Standing) -> float:
+        """When its deadline cannot be kept any more."""
+        return standing.lapses
 
 
 ORDERS: Mapping[str, type[Order]] = {

@@ -10,6 +10,9 @@ from dynasor_graph.scheduler.standing import FIRST_ROUND, Standing
 
 __all__ = ["Programs", "Record"]
 
+_FADES = 0.99
+"""What a request counts less with each that ends after it: the pace is that of the last 100 or so."""
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Record:
@@ -57,6 +60,7 @@ class Programs:
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
         self._algorithms: dict[str, _Mean] = {}
+        self._seconds = self._tokens = 0.0  # of requests that ended by themselves, fading
 
     def __len__(self) -> int:
         return len(self._records)
@@ -87,6 +91,7 @@ class Programs:
             record.mean_tokens,
             record.generated,
             algorithm.value if algorithm else FIRST_ROUND,
+            self._seconds / self._tokens if self._tokens else 0.0,
         )
 
     def tell(
@@ -124,10 +129,19 @@ class Programs:
         self._algorithm(record.algorithm).replace(before, record.mean_tokens)
         return record
 
-    def measure(self, record: Record, tokens: int, *, ended: bool) -> None:
-        """A request of the program generated so many tokens; it came to its own end, or not."""
+    def measure(self, record: Record, tokens: int, *, ended: bool, seconds: float = 0.0) -> None:
+        """A request of the program generated so many tokens.
+
+        Args:
+            record: The program.
+            tokens: How many.
+            ended: Whether it came to its own end.
+            seconds: For so long the engine had it.
+        """
         record.generated += tokens
         if ended:
+            self._seconds = _FADES * self._seconds + seconds
+            self._tokens = _FADES * self._tokens + tokens
             before = record.mean_tokens
             record.ended += 1
             record.ended_tokens += tokens

@@ -25,11 +25,13 @@ class Taken(NamedTuple, Generic[T]):
         item: The request.
         standing: Of its program, before it was taken.
         overdue: Whether it went first because its program was due.
+        lapsed: Whether it went last because its program cannot keep its deadline any more.
     """
 
     item: T
     standing: Standing
     overdue: bool
+    lapsed: bool
 
 
 class Queue(Generic[T]):
@@ -101,20 +103,20 @@ class Queue(Generic[T]):
     def pop(self, now: float, *, pressed: bool = False) -> Taken[T] | None:
         """Take out the request whose turn it is, or None if none waits.
 
-        Programs that are due go first, then the order holds.
+        Programs that are due go first, those that have lapsed last, and else the order holds.
 
         Args:
-            now: Seconds of the clock, for who is due.
+            now: Seconds of the clock, for who is due, and who has lapsed.
             pressed: The engine's KV cache is short: programs that have begun go before new ones.
         """
         tenant = self._shares.first()
         if tenant is None:
             return None
-        line, overdue = self._tenants[tenant].first(now, pressed)
+        line, overdue, lapsed = self._tenants[tenant].first(now, pressed)
         item, standing = line.pop(self._where), line.standing
         del self._where[item]
         self._take(line)
-        return Taken(item, standing, overdue)
+        return Taken(item, standing, overdue, lapsed)
 
     # Lines -----------------------------------------------------------------------------------
 
@@ -151,7 +153,7 @@ class Queue(Generic[T]):
     def _place(self, line: _Line[T]) -> None:
         standing = line.standing
         key = (self._order.key(standing), -standing.served, standing.arrived, line.number)
-        place = (key, self._order.due(standing))
+        place = (key, self._order.due(standing), self._order.lapses(standing))
         if place != line.place:
             line.place = place
             self._tenants[standing.tenant].place(line, *place)
@@ -175,7 +177,7 @@ class _Line(Generic[T]):
         self.name, self.standing, self.number = name, standing, number
         self.waiting, self.due = 0, math.inf
         self.ranks: dict[int, deque[T]] = {}
-        self.place: tuple[Key, float] | None = None
+        self.place: tuple[Key, float, float] | None = None
 
     def put(self, item: T, rank: int) -> None:
         self.waiting += 1
@@ -198,26 +200,33 @@ class _Tenant(Generic[T]):
     """The programs of one tenant that have requests waiting.
 
     Two heaps and not one, so that programs that have begun can go first from one moment to the
-    next, without a new sort.
+    next, without a new sort. A third has those that have lapsed.
     """
 
-    __slots__ = ("begun", "due", "new", "waiting")
+    __slots__ = ("begun", "due", "lapsed", "lapsing", "new", "waiting")
 
     def __init__(self) -> None:
         self.waiting = 0
         self.begun: Heap[_Line[T]] = Heap()
         self.new: Heap[_Line[T]] = Heap()
-        self.due: Heap[_Line[T]] = Heap()
+        self.lapsed: Heap[_Line[T]] = Heap()
+        self.due: Heap[_Line[T]] = Heap()  # of all that may become due, and when
+        self.lapsing: Heap[_Line[T]] = Heap()  # of all that may lapse and have not, and when
 
     @property
     def lines(self) -> int:
-        return len(self.begun) + len(self.new)
+        return len(self.begun) + len(self.new) + len(self.lapsed)
 
-    def place(self, line: _Line[T], key: Key, due: float) -> None:
+    def place(self, line: _Line[T], key: Key, due: float, lapses: float) -> None:
         has_begun = line.standing.begun is not None
         here, there = (self.begun, self.new) if has_begun else (self.new, self.begun)
         there.discard(line)
+        self.lapsed.discard(line)
         here.put(line, key)
+        if lapses == math.inf:
+            self.lapsing.discard(line)
+        else:
+            self.lapsing.put(line, (lapses, line.number))
         if due == math.inf:
             self.due.discard(line)
         elif line not in self.due or line.due != due:
@@ -225,15 +234,27 @@ class _Tenant(Generic[T]):
             self.due.put(line, (due, line.number))
 
     def remove(self, line: _Line[T]) -> None:
-        for heap in (self.begun, self.new, self.due):
+        for heap in (self.begun, self.new, self.lapsed, self.due, self.lapsing):
             heap.discard(line)
 
-    def first(self, now: float, pressed: bool) -> tuple[_Line[T], bool]:
+    def first(self, now: float, pressed: bool) -> tuple[_Line[T], bool, bool]:
+        """Whose turn it is; whether because it is due, and whether though it has lapsed."""
         due = self.due.first()
         if due is not None and due[0][0] <= now:
-            return due[1], True
+            return due[1], True, False
+        while (late := self.lapsing.first()) is not None and late[0][0] <= now:
+            self._lapse(late[1])
         begun, new = self.begun.first(), self.new.first()
         if begun is not None and (pressed or new is None or begun[0] <= new[0]):
-            return begun[1], False
-        assert new is not None
-        return new[1], False
+            return begun[1], False, False
+        if new is not None:
+            return new[1], False, False
+        lapsed = self.lapsed.first()
+        assert lapsed is not None
+        return lapsed[1], False, True
+
+    def _lapse(self, line: _Line[T]) -> None:
+        for heap in (self.begun, self.new, self.lapsing):
+            heap.discard(line)
+        assert line.place is not None
+        self.lapsed.put(line, line.place[0])

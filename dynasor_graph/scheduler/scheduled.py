@@ -226,7 +226,7 @@ class Scheduled:
         self._turns.withdraw(turn)
         ended = last is not None and last.finish_reason != "terminated"
         cached = None if last is None else last.cached
-        self._turns.leave(turn, generated, cached=cached, ended=ended)
+        self._turns.leave(turn, generated, self._now(), cached=cached, ended=ended)
         self._give()
 
     def _step(self, begun: Sequence[Request], ended: Sequence[Request]) -> None:
@@ -290,7 +290,7 @@ class Scheduled:
                 )
             for turn in list(self._open.values()):  # died with their loop
                 self._turns.withdraw(turn)
-                self._turns.leave(turn, 0, ended=False)
+                self._turns.leave(turn, 0, self._now(), ended=False)
             self._open.clear()
             self._hurried.clear()
             self._giving.forget()

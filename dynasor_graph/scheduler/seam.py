@@ -29,7 +29,7 @@ class Scheduler(Protocol):
             program: Its name, the `Request.program` of its requests.
             algorithm: The name of its algorithm; programs of one are expected to be alike.
             tenant: On whose account it runs.
-            deadline: When its answer is due, in seconds of the event loop's clock.
+            deadline: When its answer is wanted, in seconds of the event loop's clock.
             remaining: Rounds or branches that are still expected, >= 0: what is left of its knob,
                 less what its Certaindex makes unlikely.
             mean_tokens: Tokens of one of these on average so far, >= 0; by default those of its

@@ -29,6 +29,7 @@ class Standing(NamedTuple):
         mean_tokens: Tokens one of its rounds took so far, on average; None before the first.
         generated: Tokens it has generated so far.
         first_round: Tokens a round of its algorithm takes, on average over its programs.
+        pace: Seconds that the engine takes for a token of one request, lately; 0 before the first.
     """
 
     program: str = ""
@@ -42,6 +43,7 @@ class Standing(NamedTuple):
     mean_tokens: float | None = None
     generated: int = 0
     first_round: float = FIRST_ROUND
+    pace: float = 0.0
 
     @property
     def round_tokens(self) -> float:
@@ -56,6 +58,11 @@ class Standing(NamedTuple):
     def work(self) -> float:
         """Tokens it will still take: remaining knob x tokens of a round (appendix D.3.1)."""
         return self.remaining * self.round_tokens
+
+    @property
+    def lapses(self) -> float:
+        """When its deadline cannot be kept any more, for a round takes longer; never without one."""
+        return math.inf if self.deadline is None else self.deadline - self.pace * self.round_tokens
 
     def phi(self, now: float) -> float:
         """Finish-time fairness: seconds since it arrived for each token generated.

@@ -19,8 +19,8 @@ from dynasor_graph.types import Request
 
 __all__ = ["Counts", "Turn", "Turns"]
 
-OVERDUE = -(2**50)
-"""Added to the priority of who is overdue; ranks below stay within what a JSON number holds."""
+OVERDUE, LAPSED = -(2**50), 2**50
+"""Added to the priority of who is overdue, or lapsed; ranks stay within what a JSON number holds."""
 
 
 @dataclass(slots=True, eq=False)
@@ -178,12 +178,15 @@ class Turns:
             self._free(turn)
             turn.stage = "ended"
 
-    def leave(self, turn: Turn, tokens: int, *, cached: int | None = None, ended: bool) -> None:
+    def leave(
+        self, turn: Turn, tokens: int, now: float, *, cached: int | None = None, ended: bool
+    ) -> None:
         """A request is over; does nothing to one that was not admitted.
 
         Args:
             turn: The request.
             tokens: Tokens that it generated.
+            now: Seconds of the clock.
             cached: Prompt tokens found in the prefix cache, or None if the engine did not say.
             ended: Whether it came to its own end: neither stopped, nor closed, nor failed.
         """
@@ -201,7 +204,8 @@ class Turns:
             self._recomputed += max(0, turn.known - cached)
         computed = len(prompt) - cached if cached is not None else 0
         self._shares.charge(turn.tenant, tokens + computed - turn.charged)
-        self.programs.measure(record, tokens, ended=ended)
+        seconds = now - (now if turn.went is None else turn.went)
+        self.programs.measure(record, tokens, ended=ended, seconds=seconds)
         if record.queued and not self._order.by_request:
             self._queue.update(self.programs.standing(record))
         self._tidy(record)
@@ -242,15 +246,15 @@ class Turns:
         if self._order.by_request:
             return
         standing = self.programs.standing(record) if fresh else taken.standing
-        turn.request.priority = self._priority(standing, turn.own, overdue=taken.overdue)
+        turn.request.priority = self._priority(standing, turn.own, taken)
         if fresh and record.queued:
             self._queue.update(standing)
 
-    def _priority(self, standing: Standing, own: int, *, overdue: bool) -> int:
+    def _priority(self, standing: Standing, own: int, taken: Taken[Turn]) -> int:
         """For vLLM: the program's place in the order, then the request's own place in it."""
-        rank = self._order.due(standing) if overdue else self._order.key(standing)
-        own = max(-4, min(3, own))
-        return 8 * round(1000 * rank) + own + (OVERDUE if overdue else 0)
+        rank = self._order.due(standing) if taken.overdue else self._order.key(standing)
+        place = OVERDUE if taken.overdue else LAPSED if taken.lapsed else 0
+        return 8 * round(1000 * rank) + max(-4, min(3, own)) + place
 
     def _check_room(self, record: Record, now: float) -> None:
         room = self.bound + max(0, self.limit - self.inside)  # free places are given in a moment

@@ -50,7 +50,16 @@ async def test_a_program_tells_what_is_left_of_it_after_each_decision() -> None:
 
 
 @pytest.mark.anyio
-async def test_tenant_and_deadline_are_told() -> None:
+@pytest.mark.parametrize(
+    "budget",
+    [
+        pytest.param({"seconds": 60}, id="cut"),
+        pytest.param({"slo": 60}, id="wanted"),
+        pytest.param({"seconds": 600, "slo": 60}, id="wanted-before-it-is-cut"),
+        pytest.param({"seconds": 60, "slo": 600}, id="cut-before-it-is-wanted"),
+    ],
+)
+async def test_tenant_and_deadline_are_told(budget: dict[str, int]) -> None:
     engine = Told(replies(["4"]))
     before = asyncio.get_running_loop().time()
     await run(
@@ -59,7 +68,7 @@ async def test_tenant_and_deadline_are_told() -> None:
         policy="fixed",
         branches=1,
         tenant="gold",
-        budget={"seconds": 60},
+        budget=budget,
     )
     (_, facts) = engine.told[0]
     assert facts["tenant"] == "gold"

@@ -99,5 +99,12 @@ def test_a_program_is_due_when_its_latency_is_phi_for_each_of_its_tokens():
     assert ShortestFirst(phi=None).due(program) == math.inf
 
 
+def test_orders_that_look_ahead_put_off_who_cannot_keep_its_deadline():
+    late = URGENT._replace(pace=0.01)
+    lapsing = {name: order_named(name).lapses(late) for name in ORDERS}
+    assert lapsing == dict.fromkeys(ORDERS, math.inf) | {"sjf": 5.0, "edf": 5.0}
+    assert {order_named(name).lapses(SHORT) for name in ORDERS} == {math.inf}
+
+
 def test_only_shortest_first_escalates():
     assert {name for name in ORDERS if order_named(name).due(SHORT) < math.inf} == {"sjf"}

@@ -32,6 +32,20 @@ def test_rounds_are_measured_by_the_requests_that_came_to_their_end():
     assert programs.standing(programs.tell("p", 0.0, mean_tokens=40)).mean_tokens == 40
 
 
+def test_the_pace_is_that_of_the_requests_that_ended_by_themselves_lately():
+    programs = Programs()
+    record = programs.of("p", 0.0)
+    assert programs.standing(record).pace == 0.0
+    programs.measure(record, 0, ended=True, seconds=1.0)
+    assert programs.standing(record).pace == 0.0  # no token, no pace
+    for tokens, seconds, ended in ((100, 3.0, True), (300, 9.0, True), (10, 99.0, False)):
+        programs.measure(programs.of("q", 0.0), tokens, ended=ended, seconds=seconds)
+    assert programs.standing(record).pace == pytest.approx(0.03, rel=0.1)
+    for _ in range(1000):
+        programs.measure(record, 100, ended=True, seconds=1.0)
+    assert programs.standing(record).pace == pytest.approx(0.01, rel=0.001)
+
+
 def test_a_first_round_is_expected_as_the_programs_of_its_algorithm_took():
     programs = Programs()
     for name, algorithm, tokens in (("a", "cot", 900), ("b", "sc", 100), ("c", "sc", 300)):

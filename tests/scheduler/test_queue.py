@@ -26,7 +26,8 @@ def standing(program: str, number: int, served: int, change: int) -> Standing:
         mean_tokens=10,
         begun=float(served) if served and program else None,
         served=served if program else 0,
-        deadline=float(change % 4) if change % 2 else None,
+        deadline=change + 5.0 * (change % 4) if change % 2 else None,
+        pace=0.1 * (change % 3),
     )
 
 
@@ -60,7 +61,7 @@ class Sorted:
             one, due = row["standing"], self.order.due(row["standing"])
             if due <= now:
                 return (0, due, row["line"], 0, 0, row["rank"], row["item"])
-            late = pressed and one.begun is None
+            late = 2 if self.order.lapses(one) <= now else pressed and one.begun is None
             key = self.order.key(one)
             return (1 + late, key, -one.served, one.arrived, row["line"], row["rank"], row["item"])
 
@@ -190,3 +191,40 @@ def test_who_is_due_goes_first_and_says_so():
     assert early is not None
     assert late is not None
     assert (early.item, early.overdue, late.item, late.overdue) == ("short", False, "long", True)
+
+
+def test_who_cannot_keep_its_deadline_any_more_goes_last_and_says_so():
+    queue: Queue[str] = Queue(order_named("sjf", ageing=0), Shares())
+    for name, tokens in (("lost", 10), ("long", 300), ("longest", 400)):
+        queue.add(name, Standing(program=name, mean_tokens=tokens, deadline=5.0, pace=0.01))
+    served = [(taken.item, taken.lapsed) for now in (1.5, 4.95, 4.95) if (taken := queue.pop(now))]
+    assert served == [("lost", False), ("long", True), ("longest", True)]
+    assert queue.pop(4.95) is None
+
+
+def test_a_program_that_is_given_more_time_is_in_line_again():
+    queue: Queue[str] = Queue(order_named("edf"), Shares())
+    for name, deadline in (("late", 5.0), ("later", 5.5), ("fine", 90.0)):
+        queue.add(name, Standing(program=name, mean_tokens=100, deadline=deadline, pace=0.01))
+        queue.add(f"{name} too", Standing(program=name, mean_tokens=100, deadline=deadline))
+    first = queue.pop(6.0)
+    assert first is not None
+    assert first.item == "fine"
+    queue.update(Standing(program="later", mean_tokens=100, deadline=50.0, pace=0.01))
+    served = [(taken.item, taken.lapsed) for _ in range(5) if (taken := queue.pop(6.0))]
+    assert served == [
+        ("later", False),
+        ("later too", False),
+        ("fine too", False),
+        ("late", True),
+        ("late too", True),
+    ]
+
+
+def test_who_is_due_goes_first_though_it_has_lapsed():
+    queue: Queue[str] = Queue(order_named("sjf", phi=0.1), Shares())
+    queue.add("starved", Standing(program="starved", mean_tokens=100, deadline=5.0))
+    queue.add("fresh", Standing(program="fresh", arrived=9.0, mean_tokens=100, deadline=40.0))
+    taken = queue.pop(11.0)
+    assert taken is not None
+    assert (taken.item, taken.overdue, taken.lapsed) == ("starved", True, False)

@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from dynasor_graph.engine import FakeEngine, complete
 from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.errors import ConfigError, EngineDied, EngineError, Overloaded, PromptTooLong
-from dynasor_graph.scheduler import Admission, Order, Scheduled, order_named
+from dynasor_graph.scheduler import Admission, Order, Scheduled, Standing, order_named
 from dynasor_graph.types import Completion, Request
 from tests.scheduler.batch import BatchEngine, ask, now, waiting
 
@@ -58,9 +58,22 @@ Work = list[tuple[float, str, str, int, int]]
 
 
 def served(
-    order: str | Order, work: Work, *, seats: int = 8, shares: dict[str, float] | None = None
+    order: str | Order,
+    work: Work,
+    *,
+    seats: int = 8,
+    shares: dict[str, float] | None = None,
+    within: Mapping[str, float] | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """Latency in seconds and phi in seconds/token of each program; a token takes 10 ms."""
+    """Latency in seconds and phi in seconds/token of each program; a token takes 10 ms.
+
+    Args:
+        order: Of the scheduler.
+        work: What comes.
+        seats: Of the engine.
+        shares: Of tenants.
+        within: Seconds in which programs are to be answered, for those that have a deadline.
+    """
 
     async def main() -> dict[str, tuple[float, float]]:
         engine = Scheduled(BatchEngine(seats, pace=0.01), order, limit=seats, shares=shares)
@@ -68,7 +81,8 @@ def served(
 
         async def one(at: float, name: str, tenant: str, branches: int, tokens: int) -> None:
             await asyncio.sleep(at)
-            engine.tell(name, tenant=tenant, remaining=branches, mean_tokens=tokens)
+            due = now() + within[name] if within else None
+            engine.tell(name, tenant=tenant, deadline=due, remaining=branches, mean_tokens=tokens)
             left = branches
             async with asyncio.TaskGroup() as group:
                 for _ in range(branches):
@@ -148,6 +162,26 @@ def test_a_long_program_under_an_endless_stream_of_short_ones_ends_in_time(
         assert latency > seconds
     else:
         assert latency <= before + load * 100 + request + own
+
+
+@pytest.mark.parametrize("order", ["sjf", "edf"])
+@pytest.mark.parametrize("load", [0.95, 1.3])
+def test_more_deadlines_are_kept_if_lost_ones_are_put_off(order: str, load: float):
+    class Unknowing(type(order_named(order))):  # type: ignore[misc]
+        def lapses(self, standing: Standing) -> float:
+            return math.inf
+
+    work = mixed(400, load, seed=4)
+    draw = random.Random(5)
+    within = {name: draw.uniform(5, 20) for _, name, *_ in work}
+    kept = [
+        sum(
+            latency <= within[name]
+            for name, (latency, _) in served(one, work, within=within).items()
+        )
+        for one in (Unknowing(), order_named(order))
+    ]
+    assert kept[0] < kept[1]
 
 
 @pytest.mark.parametrize("order", ["program-fifo", "sjf", "edf"])

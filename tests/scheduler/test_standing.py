@@ -23,6 +23,20 @@ def test_work_is_the_remaining_knob_times_the_tokens_of_a_round(standing: Standi
     assert standing.work == work
 
 
+@pytest.mark.parametrize(
+    ("standing", "lapses"),
+    [
+        pytest.param(Standing(), math.inf, id="no-deadline"),
+        pytest.param(Standing(deadline=30.0), 30.0, id="pace-not-known-yet"),
+        pytest.param(Standing(deadline=30.0, pace=0.01, first_round=400), 26.0, id="first-round"),
+        pytest.param(Standing(deadline=30.0, pace=0.01, mean_tokens=900), 21.0, id="as-itself"),
+        pytest.param(Standing(deadline=3.0, pace=0.01, mean_tokens=900), -6.0, id="never-could"),
+    ],
+)
+def test_a_deadline_lapses_when_a_round_takes_longer(standing: Standing, lapses: float):
+    assert standing.lapses == lapses
+
+
 def test_phi_is_seconds_for_each_token():
     assert Standing(arrived=5.0, generated=40).phi(15.0) == 0.25
     assert Standing(arrived=5.0).phi(15.0) == math.inf

@@ -31,7 +31,7 @@ def turns(
 
 
 def finish(desk: Turns, turn: Turn, tokens: int = 10, cached: int = 0) -> None:
-    desk.leave(turn, tokens, cached=cached, ended=True)
+    desk.leave(turn, tokens, turn.came + tokens, cached=cached, ended=True)
 
 
 def let_in(desk: Turns, now: float, waiting: list[Turn], inside: list[Turn]) -> None:
@@ -45,8 +45,8 @@ def let_in(desk: Turns, now: float, waiting: list[Turn], inside: list[Turn]) -> 
 INSIDE: dict[str, Callable[[Turns, Turn, int], None]] = {
     "begin": lambda desk, turn, _: desk.begin(turn),
     "end": lambda desk, turn, _: desk.end(turn),
-    "leave": lambda desk, turn, tokens: desk.leave(turn, tokens, ended=True),
-    "fail": lambda desk, turn, tokens: desk.leave(turn, tokens, ended=False),
+    "leave": lambda desk, turn, tokens: desk.leave(turn, tokens, turn.came + tokens, ended=True),
+    "fail": lambda desk, turn, tokens: desk.leave(turn, tokens, turn.came, ended=False),
 }
 """What may happen to a request that the engine has."""
 
@@ -150,6 +150,22 @@ def test_who_is_overdue_is_stamped_before_all_others():
     assert set(desk.admit(1000.0)) == {late, soon}
     assert late.request.priority < -(2**49) < soon.request.priority
     assert abs(late.request.priority) < 2**53
+
+
+def test_who_has_lapsed_is_let_in_and_stamped_after_all_others():
+    desk = turns("sjf", limit=1)
+    desk.enter(ask("busy"), 0.0)
+    (busy,) = desk.admit(0.0)
+    desk.begin(busy)
+    busy.stage = "running"
+    desk.leave(busy, 100, 10.0, ended=True)  # 0.1 s a token: at 11.0 "late" would end at 21.0
+    desk.limit = 2
+    for name, remaining, deadline in (("late", 1, 20.0), ("long", 9, 900.0)):
+        desk.programs.tell(name, 0.0, remaining=remaining, mean_tokens=100, deadline=deadline)
+        desk.enter(ask(name), 0.0)
+    long, late = desk.admit(11.0)
+    assert (long.request.program, late.request.program) == ("long", "late")
+    assert long.request.priority < 2**49 < late.request.priority < 2**53
 
 
 def test_first_come_first_served_leaves_requests_as_they_are():
