@@ -44,6 +44,7 @@ class Metrics:
         self._latency = histogram(
             "program_seconds", "From question to answer", _SECONDS, "algorithm"
         )
+        self._slo = counter("slo", "Programs with an SLO, by whether they kept it", "kept")
         self._certaindex = histogram(
             "certaindex", "How settled answers were", _CERTAINDEX, "algorithm"
         )
@@ -52,14 +53,16 @@ class Metrics:
         )
         self._load = gauge("engine", "What the engine is doing", "what")
 
-    def ended(self, algorithm: str, result: Result) -> None:
-        """A program came to its end."""
+    def ended(self, algorithm: str, result: Result, slo: float | None) -> None:
+        """A program came to its end; it was wanted within `slo` seconds, or at any time."""
         reason = result.stop_reason.value if result.stop_reason else "failed"
         self._programs.labels(algorithm, reason).inc()
         for kind, tokens in asdict(result.usage).items():
             self._tokens.labels(algorithm, kind).inc(tokens)
         self._saved.labels(algorithm).inc(max(0, result.tokens_saved))
         self._latency.labels(algorithm).observe(result.latency_s)
+        if slo is not None:
+            self._slo.labels("yes" if result.latency_s <= slo else "no").inc()
         self._certaindex.labels(algorithm).observe(result.certaindex)
 
     def first_text(self, seconds: float) -> None:

@@ -105,7 +105,7 @@ class Service:
             async with aclosing(run) as items:
                 async for item in items:
                     if isinstance(item, Result):
-                        self.metrics.ended(job.name, item)
+                        self.metrics.ended(job.name, item, job.context.budget.slo)
                         ended = self._said(item)
                     yield item
         except Exception as error:

@@ -146,6 +146,15 @@ async def test_a_deadline_gives_the_best_answer_so_far(client: Client):
     assert late.json()["x_dynasor"]["stop_reason"] == "deadline"
 
 
+async def test_who_kept_its_slo_is_counted(client: Client):
+    for slo in (60.0, 60.0, 1e-9, None):
+        budget = {"concurrency": 4} | ({"slo": slo} if slo else {})
+        assert (await client.chat(x_dynasor={"budget": budget})).status_code == 200
+    page = (await client.get("/metrics")).text
+    assert 'dynasor_slo_total{kept="yes"} 2.0' in page
+    assert 'dynasor_slo_total{kept="no"} 1.0' in page
+
+
 # Streams ---------------------------------------------------------------------------------------
 
 
