@@ -7,9 +7,9 @@ Each program is a live self-consistency graph, at most 20 branches, answered out
 the simulated engine. Its deadline is 1, 2 or 3 times the base by its difficulty (all samples right,
 some, none); the base is `--slack` times the mean latency of one program alone with the even budget.
 "rate" is the highest at which 90 % end in time (and for systems that cut programs at their deadlines,
-90 % of those that are right without load are right in time); "scale" is by how much deadlines could be
-tightened (< 1) or would have to be loosened (> 1) for that, at the rate that plain vLLM sustains. Ratios
-are against plain vLLM.
+as many are right as 90 % of those that the full budget gets right without load); "scale" is by how
+much deadlines could be tightened (< 1) or would have to be loosened (> 1) for that, at the rate that
+plain vLLM sustains. Ratios are against plain vLLM.
 
 With `--rates` the systems are run at these rates, and no highest one is looked for; a system may have
 rates of its own: `--systems "even + vLLM@4/5,beta + sjf@11"`. With `--engine MODEL` the model itself
@@ -32,7 +32,7 @@ from typing import Any
 
 from benchmarks.online.kept import KeptFile, Telling, Terms
 from benchmarks.online.live import Load, Make, Watched, live, simulated, slowed
-from benchmarks.online.sweep import ATTAINED, Cell, Setting, calm, cell, sustained
+from benchmarks.online.sweep import Cell, Setting, base_deadline, cell, search
 from benchmarks.online.systems import SYSTEMS, System, fitted
 from benchmarks.online.workload import Program, Workload, read_workload
 from benchmarks.output import show
@@ -48,15 +48,6 @@ from dynasor_graph.simulation import read_speed
 BASELINE = "even + vLLM"
 
 
-def _search(workload: Workload, system: System, setting: Setting) -> tuple[float, list[Cell]]:
-    """The sustained rate of one system; begins at about what the engine can do."""
-    base, right = calm(workload, setting)
-    good = ATTAINED * right if system.cuts else 0.0
-    return sustained(
-        lambda rate: cell(workload, system, setting, rate), 4 * setting.slack / base, good
-    )
-
-
 def rows(
     workload: Workload,
     systems: Mapping[str, System],
@@ -65,7 +56,7 @@ def rows(
 ) -> tuple[list[dict[str, Any]], dict[str, list[Cell]]]:
     """A row for each system, and all runs of each."""
     searches = {
-        name: pool.submit(_search, workload, system, setting) for name, system in systems.items()
+        name: pool.submit(search, workload, system, setting) for name, system in systems.items()
     }
     found = {name: search.result() for name, search in searches.items()}
     base = found[BASELINE][0]
@@ -290,7 +281,7 @@ def main() -> None:
             plots[workload.name] = runs
             title = (
                 f"{workload.name}, {args.arrivals}, base deadline "
-                f"{calm(workload, setting)[0]:.1f} s"
+                f"{base_deadline(workload, setting):.1f} s"
             )
             show(title, table, json_out=args.json_out)
     from benchmarks.online.page import write_page

@@ -18,7 +18,16 @@ from dynasor_graph.engine.virtual_clock import run_virtual
 from dynasor_graph.replay import ReplayEngine
 from dynasor_graph.simulation import Speed
 
-__all__ = ["ATTAINED", "Cell", "Setting", "calm", "cell", "summed_up", "sustained"]
+__all__ = [
+    "ATTAINED",
+    "Cell",
+    "Setting",
+    "base_deadline",
+    "cell",
+    "search",
+    "summed_up",
+    "sustained",
+]
 
 ATTAINED = 0.9
 """Share of programs that must end in time (the paper's P90)."""
@@ -93,24 +102,46 @@ def run(
     return run_virtual(main())
 
 
-@cache
-def calm(workload: Workload, setting: Setting) -> tuple[float, float]:
-    """What the full budget does for programs that have the engine for themselves.
-
-    Returns:
-        The base deadline, in seconds: of an easy program at an SLO scale of 1; the share that is right.
-    """
-    alone = setting._replace(kind="poisson")
-    served = run(workload, SYSTEMS["even + vLLM"], alone, rate=1e-4, count=_ALONE)
-    base = setting.slack * statistics.mean(one.seconds for one in served)
-    return base, statistics.mean(one.right for one in served)
+def base_deadline(workload: Workload, setting: Setting) -> float:
+    """Seconds to the deadline of an easy program, at an SLO scale of 1."""
+    return setting.slack * statistics.mean(one.seconds for one in _calm(workload, setting, _ALONE))
 
 
 def cell(workload: Workload, system: System, setting: Setting, rate: float) -> Cell:
     """One run, summed up."""
-    base, _ = calm(workload, setting)
-    count = min(_MOST, max(_FEWEST, round(rate * setting.horizon * base)))
+    base = base_deadline(workload, setting)
+    count = _count(workload, setting, rate)
     return summed_up(rate, base, run(workload, system, setting, rate, count, base))
+
+
+def search(workload: Workload, system: System, setting: Setting) -> tuple[float, list[Cell]]:
+    """The sustained rate of one system, and all that was tried; begins at about what the engine can do.
+
+    Who cuts programs at their deadlines is always in time, so of what the full budget gets right of the
+    same programs without load, as large a share must be right.
+    """
+
+    def kept(one: Cell) -> bool:
+        if not system.cuts:
+            return True
+        calm = _calm(workload, setting, _count(workload, setting, one.rate))
+        return one.good >= ATTAINED * statistics.mean(other.right for other in calm)
+
+    guess = 4 * setting.slack / base_deadline(workload, setting)
+    return sustained(lambda rate: cell(workload, system, setting, rate), guess, kept)
+
+
+def _count(workload: Workload, setting: Setting, rate: float) -> int:
+    """Programs of a run."""
+    fitting = round(rate * setting.horizon * base_deadline(workload, setting))
+    return min(_MOST, max(_FEWEST, fitting))
+
+
+@cache
+def _calm(workload: Workload, setting: Setting, count: int) -> list[Served]:
+    """The full budget, of programs that have the engine for themselves."""
+    alone = setting._replace(kind="poisson")
+    return run(workload, SYSTEMS["even + vLLM"], alone, rate=1e-4, count=count)
 
 
 def summed_up(rate: float, base: float, served: Sequence[Served]) -> Cell:
@@ -133,21 +164,20 @@ def summed_up(rate: float, base: float, served: Sequence[Served]) -> Cell:
 
 
 def sustained(
-    at: Callable[[float], Cell], guess: float, good: float = 0.0
+    at: Callable[[float], Cell], guess: float, kept: Callable[[Cell], bool] = lambda one: True
 ) -> tuple[float, list[Cell]]:
     """The highest rate at which the programs end in time, and all that was tried.
 
     Args:
         at: Runs a rate.
         guess: Where to begin, > 0.
-        good: Share that must be right, and in time: who cuts programs at their deadlines is always in
-            time.
+        kept: What must hold beside that.
     """
     tried: list[Cell] = []
 
     def fine(rate: float) -> bool:
         tried.append(at(rate))
-        return tried[-1].attained >= ATTAINED and tried[-1].good >= good
+        return tried[-1].attained >= ATTAINED and kept(tried[-1])
 
     low = high = guess
     if fine(guess):
