@@ -44,6 +44,7 @@ def test_a_budget_without_limits_binds_nothing_but_the_window():
     assert budget.model_dump(exclude={"concurrency"}) == {
         "tokens": None,
         "seconds": None,
+        "slo": None,
         "rounds": None,
         "branches": None,
     }
