@@ -84,7 +84,9 @@ def test_no_request_is_lost_or_let_in_twice(
             desk.withdraw(turn)
             desk.withdraw(turn)
         elif what == "tell" and program:
-            desk.move(desk.programs.tell(program, now, remaining=which, tenant=str(which % 2)))
+            payer, due = str(which % 2), float(now + which)
+            told = desk.programs.tell(program, now, remaining=which, tenant=payer, deadline=due)
+            desk.move(told)
         elif what == "forget":
             desk.forget(program)
         let_in(desk, now, waiting, inside)
