@@ -238,7 +238,11 @@ def table(folder: Folder, everything: dict[str, Plan], count: int) -> list[dict[
             one = Arm(algorithm=plan.algorithm, policy=policy, results=results)
             through.append((arm, one))
     rows = []
-    for (arm, _), row in zip(through, compare([one for _, one in through]), strict=True):
+    full: dict[str, bool] = {}  # question -> whether its algorithm's full budget is right
+    for (arm, one), row in zip(through, compare([one for _, one in through]), strict=True):
+        if one.policy == "fixed":
+            full = {result.id: bool(result.correct) for result in one.results}
+        changed = [bool(result.correct) - full[result.id] for result in one.results]
         low, high = (100 * (row[key] or 0) for key in ("difference_low", "difference_high"))
         rows.append(
             {
@@ -247,7 +251,11 @@ def table(folder: Folder, everything: dict[str, Plan], count: int) -> list[dict[
                 "right": f"{100 * (row['accuracy'] or 0):.1f} %",
                 "difference": f"{100 * (row['accuracy_difference'] or 0):+.1f}",
                 "95 %": f"[{low:+.1f}, {high:+.1f}]",
+                "worse": changed.count(-1),
+                "better": changed.count(1),
                 "net tokens": round(row["net_tokens"] / count),
+                "rewards": round(sum(result.usage.reward for result in one.results) / count),
+                "rounds": f"{sum(result.rounds for result in one.results) / count:.1f}",
                 "saved": f"{100 * row['saved']:.1f} %",
                 "GPU s": round(folder.seconds(arm), 1),
             }

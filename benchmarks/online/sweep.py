@@ -164,7 +164,7 @@ def summed_up(rate: float, base: float, served: Sequence[Served]) -> Cell:
 
 
 def sustained(
-    at: Callable[[float], Cell], guess: float, kept: Callable[[Cell], bool] = lambda one: True
+    at: Callable[[float], Cell], guess: float, kept: Callable[[Cell], bool]
 ) -> tuple[float, list[Cell]]:
     """The highest rate at which the programs end in time, and all that was tried.
 

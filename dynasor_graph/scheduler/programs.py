@@ -129,7 +129,7 @@ class Programs:
         self._algorithm(record.algorithm).replace(before, record.mean_tokens)
         return record
 
-    def measure(self, record: Record, tokens: int, *, ended: bool, seconds: float = 0.0) -> None:
+    def measure(self, record: Record, tokens: int, *, ended: bool, seconds: float) -> None:
         """A request of the program generated so many tokens.
 
         Args:

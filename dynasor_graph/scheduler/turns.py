@@ -204,8 +204,8 @@ class Turns:
             self._recomputed += max(0, turn.known - cached)
         computed = len(prompt) - cached if cached is not None else 0
         self._shares.charge(turn.tenant, tokens + computed - turn.charged)
-        seconds = now - (now if turn.went is None else turn.went)
-        self.programs.measure(record, tokens, ended=ended, seconds=seconds)
+        assert turn.went is not None  # it was admitted
+        self.programs.measure(record, tokens, ended=ended, seconds=now - turn.went)
         if record.queued and not self._order.by_request:
             self._queue.update(self.programs.standing(record))
         self._tidy(record)

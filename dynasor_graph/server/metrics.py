@@ -53,17 +53,21 @@ class Metrics:
         )
         self._load = gauge("engine", "What the engine is doing", "what")
 
-    def ended(self, algorithm: str, result: Result, slo: float | None) -> None:
-        """A program came to its end; it was wanted within `slo` seconds, or at any time."""
+    def ended(self, algorithm: str, result: Result) -> None:
+        """A program came to its end."""
         reason = result.stop_reason.value if result.stop_reason else "failed"
         self._programs.labels(algorithm, reason).inc()
         for kind, tokens in asdict(result.usage).items():
             self._tokens.labels(algorithm, kind).inc(tokens)
         self._saved.labels(algorithm).inc(max(0, result.tokens_saved))
         self._latency.labels(algorithm).observe(result.latency_s)
-        if slo is not None:
-            self._slo.labels("yes" if result.latency_s <= slo else "no").inc()
         self._certaindex.labels(algorithm).observe(result.certaindex)
+
+    def wanted(self, slo: float | None, result: Result | None) -> None:
+        """A program was wanted within `slo` seconds, if not None; without a result it failed."""
+        if slo is not None:
+            kept = result is not None and not result.error and result.latency_s <= slo
+            self._slo.labels("yes" if kept else "no").inc()
 
     def first_text(self, seconds: float) -> None:
         """A stream has begun to say something."""

@@ -105,11 +105,13 @@ class Service:
             async with aclosing(run) as items:
                 async for item in items:
                     if isinstance(item, Result):
-                        self.metrics.ended(job.name, item, job.context.budget.slo)
+                        self.metrics.ended(job.name, item)
+                        self.metrics.wanted(job.context.budget.slo, item)
                         ended = self._said(item)
                     yield item
         except Exception as error:
             ended = f"failed: {type(error).__name__}"
+            self.metrics.wanted(job.context.budget.slo, None)
             raise
         finally:
             self.metrics.running.dec()

@@ -26,7 +26,7 @@ def test_rounds_are_measured_by_the_requests_that_came_to_their_end():
     record = programs.of("p", 0.0)
     assert programs.standing(record).round_tokens == FIRST_ROUND
     for tokens, ended in ((100, True), (7, False), (200, True)):
-        programs.measure(record, tokens, ended=ended)
+        programs.measure(record, tokens, ended=ended, seconds=1.0)
     known = programs.standing(record)
     assert (known.mean_tokens, known.generated) == (150.0, 307)
     assert programs.standing(programs.tell("p", 0.0, mean_tokens=40)).mean_tokens == 40
@@ -50,7 +50,7 @@ def test_a_first_round_is_expected_as_the_programs_of_its_algorithm_took():
     programs = Programs()
     for name, algorithm, tokens in (("a", "cot", 900), ("b", "sc", 100), ("c", "sc", 300)):
         record = programs.tell(name, 0.0, algorithm=algorithm)
-        programs.measure(record, tokens, ended=True)
+        programs.measure(record, tokens, ended=True, seconds=1.0)
         programs.forget(name)
     assert programs.standing(programs.tell("d", 0.0, algorithm="sc")).work == 200
     assert programs.standing(programs.tell("e", 0.0, algorithm="cot")).work == 900

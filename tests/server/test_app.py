@@ -150,9 +150,11 @@ async def test_who_kept_its_slo_is_counted(client: Client):
     for slo in (60.0, 60.0, 1e-9, None):
         budget = {"concurrency": 4} | ({"slo": slo} if slo else {})
         assert (await client.chat(x_dynasor={"budget": budget})).status_code == 200
+    client.engine.kill()
+    assert (await client.chat(x_dynasor={"budget": {"slo": 60.0}})).status_code == 503
     page = (await client.get("/metrics")).text
     assert 'dynasor_slo_total{kept="yes"} 2.0' in page
-    assert 'dynasor_slo_total{kept="no"} 1.0' in page
+    assert 'dynasor_slo_total{kept="no"} 2.0' in page  # too late, and failed
 
 
 # Streams ---------------------------------------------------------------------------------------
